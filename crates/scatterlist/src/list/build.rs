@@ -1,0 +1,132 @@
+//! Bulk constructors: a list from pages, a list from ranges of another, a part of a list.
+
+use super::{ListError, ScatterList, Segment, SegmentError};
+use crate::Addr;
+
+/// Why ranges cannot be selected from a list or from pages.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SelectError {
+    /// A range holds no bytes.
+    #[error("range {index} at byte {offset} has length 0")]
+    Empty {
+        /// Which range, from 0.
+        index: usize,
+        /// Where it starts.
+        offset: u64,
+    },
+    /// A range reaches past the end.
+    #[error("range {index} of {len} bytes at byte {offset} reaches past the end at {bytes}")]
+    PastEnd {
+        /// Which range, from 0.
+        index: usize,
+        /// Where it starts.
+        offset: u64,
+        /// Its length in bytes.
+        len: u64,
+        /// The bytes there are.
+        bytes: u64,
+    },
+    /// The page size is 0, or a page reaches past the last address.
+    #[error(transparent)]
+    Page(#[from] SegmentError),
+    /// The sum of all ranges passes 64 bits.
+    #[error(transparent)]
+    TooLong(#[from] ListError),
+}
+
+impl<A: Addr> ScatterList<A> {
+    /// Builds a list from pages of `page_len` bytes each: `len` bytes from byte `offset` of the first page on.
+    ///
+    /// # Errors
+    /// [`SelectError::PastEnd`] when the pages hold fewer bytes, [`SelectError::Page`] for a page that
+    /// cannot be a segment.
+    pub fn from_pages(pages: &[A], page_len: u64, offset: u64, len: u64) -> Result<Self, SelectError> {
+        let mut list = Self::new();
+        list.append_pages(pages, page_len, offset, len)?;
+        Ok(list)
+    }
+
+    /// Appends `len` bytes from byte `offset` of the first page on. Adjacent pages merge.
+    ///
+    /// # Errors
+    /// As [`ScatterList::from_pages`]. After an error the list holds the pages before the one at fault.
+    pub fn append_pages(
+        &mut self,
+        pages: &[A],
+        page_len: u64,
+        offset: u64,
+        len: u64,
+    ) -> Result<(), SelectError> {
+        let count = u64::try_from(pages.len()).unwrap_or(u64::MAX);
+        let bytes = count.saturating_mul(page_len);
+        if len == 0 {
+            return Ok(());
+        }
+        if offset.checked_add(len).is_none_or(|end| end > bytes) {
+            return Err(SelectError::PastEnd { index: 0, offset, len, bytes });
+        }
+        self.tail.reserve(pages.len());
+        let skip = offset.checked_div(page_len).unwrap_or(0);
+        let mut within = offset.checked_rem(page_len).unwrap_or(0);
+        let mut left = len;
+        let pages = pages.get(usize::try_from(skip).unwrap_or(usize::MAX)..).unwrap_or_default();
+        for page in pages {
+            if left == 0 {
+                break;
+            }
+            let here = page_len.saturating_sub(within).min(left);
+            let wraps = SegmentError::Wraps { addr: page.raw(), len: page_len };
+            self.append(Segment::new(page.checked_add(within).ok_or(wraps)?, here)?)?;
+            left = left.saturating_sub(here);
+            within = 0;
+        }
+        Ok(())
+    }
+
+    /// Builds a list from segments, in order.
+    ///
+    /// # Errors
+    /// [`ListError`] when their bytes pass 64 bits.
+    pub fn from_segments(segments: impl IntoIterator<Item = Segment<A>>) -> Result<Self, ListError> {
+        let mut list = Self::new();
+        for segment in segments {
+            list.append(segment)?;
+        }
+        Ok(list)
+    }
+
+    /// Builds a list of ranges `(offset, len)` of this one, in the given order; they may overlap. A merge
+    /// barrier parts each range from the one before.
+    ///
+    /// # Errors
+    /// [`SelectError`] for a range that is empty or reaches past the end.
+    pub fn select(&self, ranges: &[(u64, u64)]) -> Result<Self, SelectError> {
+        let bytes = self.len_bytes();
+        let mut selected = Self::new();
+        for (index, &(offset, len)) in ranges.iter().enumerate() {
+            if len == 0 {
+                return Err(SelectError::Empty { index, offset });
+            }
+            let past_end = SelectError::PastEnd { index, offset, len, bytes };
+            let end = offset.checked_add(len).filter(|end| *end <= bytes).ok_or(past_end)?;
+            let mut before = 0_u64;
+            let mut first = true;
+            for segment in self {
+                let start = offset.saturating_sub(before).min(segment.len());
+                let stop = end.saturating_sub(before).min(segment.len());
+                before = before.saturating_add(segment.len());
+                if start < stop {
+                    let kept = segment.split(start).map_or(segment, |(_, rest)| rest);
+                    let kept = kept.head(stop.saturating_sub(start));
+                    selected.append(if first { kept.with_barrier() } else { kept })?;
+                    first = false;
+                }
+                if before >= end {
+                    break;
+                }
+            }
+        }
+        Ok(selected)
+    }
+}

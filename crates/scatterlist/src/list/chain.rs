@@ -1,0 +1,372 @@
+//! [`ScatterList`]: a singly walked chain of chunks of segments.
+//!
+//! Append, prepend and splice are O(1), splitting walks chunks and writes at most one. The last segment
+//! stays **open** outside the chunks, since it may still grow; so totals are exact while a list grows. Chunks
+//! inside the chain are dense and two neighbours hold more than one chunk's worth together, so memory per segment stays
+//! under 17 bytes at scale.
+
+use alloc::collections::{LinkedList, linked_list};
+use core::fmt;
+
+use super::chunk::{CHUNK_SEGMENTS_MAX, Chunk};
+use super::{Segment, Segments, Totals};
+use crate::Addr;
+
+/// What [`ScatterList::append`] did with a segment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Appended {
+    /// It made the last segment longer.
+    Merged,
+    /// It became a segment of its own.
+    Added,
+}
+
+/// A list whose bytes would pass 64 bits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("a list of {bytes} bytes cannot take {adding} more: the sum passes 64 bits")]
+pub struct ListError {
+    /// Bytes in the list.
+    pub bytes: u64,
+    /// Bytes that were to be added.
+    pub adding: u64,
+}
+
+/// A linked scatterlist: an ordered chain of segments of memory.
+///
+/// Adjacent segments merge, except across a merge barrier ([`Segment::with_barrier`]).
+///
+/// ```
+/// use scatterlist::{Addr, PhysAddr, ScatterList, Segment};
+///
+/// let mut list = ScatterList::new();
+/// list.append(Segment::new(PhysAddr::new(0x1000), 4096)?)?;
+/// list.append(Segment::new(PhysAddr::new(0x2000), 4096)?)?; // adjacent: merges
+/// list.append(Segment::new(PhysAddr::new(0x9000), 512)?)?;
+/// assert_eq!((list.len_bytes(), list.len_segments()), (8704, 2));
+/// # Ok::<(), Box<dyn core::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct ScatterList<A: Addr> {
+    /// Dense chunks, first to last.
+    pub(super) chain: LinkedList<Chunk<A>>,
+    /// The chunk that is being filled.
+    pub(super) tail: Chunk<A>,
+    /// The last segment, still open.
+    pub(super) open: Option<Segment<A>>,
+    /// Bounds over `chain`; its counts are not kept.
+    pub(super) bounds: Totals,
+    /// Bytes of everything.
+    pub(super) bytes: u64,
+    /// Segments of everything.
+    pub(super) segments: u64,
+    /// Empty chunks whose memory is kept for reuse.
+    spare: LinkedList<Chunk<A>>,
+}
+
+impl<A: Addr> ScatterList<A> {
+    /// Returns an empty list. No allocation.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            chain: LinkedList::new(),
+            tail: Chunk::new(),
+            open: None,
+            bounds: Totals::EMPTY,
+            bytes: 0,
+            segments: 0,
+            spare: LinkedList::new(),
+        }
+    }
+
+    /// Returns the bytes of the list.
+    #[inline]
+    #[must_use]
+    pub const fn len_bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Returns the number of segments.
+    #[must_use]
+    pub const fn len_segments(&self) -> u64 {
+        self.segments
+    }
+
+    /// Says whether the list holds no bytes.
+    #[inline]
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.open.is_none()
+    }
+
+    /// Returns the running totals.
+    #[inline]
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        let mut totals = self.tail.totals;
+        if !self.chain.is_empty() {
+            totals.widen(&self.bounds);
+        }
+        if let Some(open) = self.open {
+            totals.add(open);
+        }
+        totals.narrowed(self.bytes, self.segments)
+    }
+
+    /// Returns the last segment.
+    #[inline]
+    #[must_use]
+    pub const fn last(&self) -> Option<Segment<A>> {
+        self.open
+    }
+
+    /// Returns the first segment.
+    #[must_use]
+    pub fn first(&self) -> Option<Segment<A>> {
+        let chunk = self.chain.front().unwrap_or(&self.tail);
+        chunk.as_slice().first().or_else(|| self.tail.as_slice().first()).copied().or(self.open)
+    }
+
+    /// Adds a segment at the end. O(1).
+    ///
+    /// # Errors
+    /// [`ListError`] when the bytes of the list would pass 64 bits; the list is unchanged.
+    #[inline]
+    pub fn append(&mut self, segment: Segment<A>) -> Result<Appended, ListError> {
+        let Some(bytes) = self.bytes.checked_add(segment.len()) else {
+            return Err(ListError { bytes: self.bytes, adding: segment.len() });
+        };
+        self.bytes = bytes;
+        if let Some(open) = self.open {
+            if let Some(joined) = open.joined(segment) {
+                self.open = Some(joined);
+                return Ok(Appended::Merged);
+            }
+            self.tail.totals.join(open.end(), segment.addr().raw());
+            if self.tail.is_full() {
+                self.seal_tail();
+            }
+            self.tail.push(open);
+        }
+        // Each segment holds a byte at least, so the count stays below the bytes.
+        self.segments = self.segments.wrapping_add(1);
+        self.open = Some(segment);
+        Ok(Appended::Added)
+    }
+
+    /// Adds a segment at the front. O(1).
+    ///
+    /// A barrier on the present first segment keeps the two apart.
+    ///
+    /// # Errors
+    /// [`ListError`] when the bytes of the list would pass 64 bits; the list is unchanged.
+    pub fn prepend(&mut self, segment: Segment<A>) -> Result<Appended, ListError> {
+        let Some(first) = self.first() else { return self.append(segment) };
+        let Some(bytes) = self.bytes.checked_add(segment.len()) else {
+            return Err(ListError { bytes: self.bytes, adding: segment.len() });
+        };
+        self.bytes = bytes;
+        let (segment, answer) = match segment.joined(first) {
+            Some(joined) => {
+                self.pop_first();
+                (joined, Appended::Merged)
+            }
+            None => {
+                self.segments = self.segments.wrapping_add(1);
+                (segment, Appended::Added)
+            }
+        };
+        let Some(next) = self.first() else {
+            self.open = Some(segment);
+            return Ok(answer);
+        };
+        let in_chain = !self.chain.is_empty();
+        let chunk = self.chain.front_mut().unwrap_or(&mut self.tail);
+        chunk.totals.join(segment.end(), next.addr().raw());
+        if chunk.push_front(segment) {
+            if in_chain {
+                self.bounds.widen(&chunk.totals);
+            }
+        } else {
+            self.bounds.widen(&chunk.totals);
+            let mut front = Chunk::new();
+            front.push(segment);
+            self.bounds.widen(&front.totals);
+            self.chain.push_front(front);
+        }
+        Ok(answer)
+    }
+
+    /// Takes the first segment out of the storage; the counts of the list are left to the caller.
+    pub(super) fn pop_first(&mut self) {
+        if let Some(front) = self.chain.front_mut() {
+            front.pop_front();
+            if front.is_empty() {
+                self.chain.pop_front();
+            }
+        } else if self.tail.pop_front().is_none() {
+            self.open = None;
+        }
+    }
+
+    /// Moves the tail chunk, made dense, to the end of the chain. Memory for the next one comes from the spare chunks.
+    #[cold]
+    pub(super) fn seal_tail(&mut self) {
+        if self.tail.is_empty() {
+            self.bounds.widen(&self.tail.totals);
+            self.tail.totals = Totals::EMPTY;
+            return;
+        }
+        self.bounds.widen(&self.tail.totals);
+        if self.spare.is_empty() {
+            let mut full = core::mem::replace(&mut self.tail, Chunk::new());
+            full.make_dense();
+            let was_full = full.is_full();
+            self.chain.push_back(full);
+            if was_full {
+                self.tail.reserve(CHUNK_SEGMENTS_MAX);
+            }
+        } else {
+            let rest = self.spare.split_off(1);
+            let mut node = core::mem::replace(&mut self.spare, rest);
+            if let Some(empty) = node.front_mut() {
+                core::mem::swap(empty, &mut self.tail);
+                empty.make_dense();
+            }
+            self.chain.append(&mut node);
+        }
+    }
+
+    /// Makes room for `segments` more, so that appending them allocates nothing.
+    pub fn reserve(&mut self, segments: usize) {
+        self.tail.reserve(segments);
+        let mut held: usize = self.spare.iter().map(Chunk::capacity).sum();
+        held = held.saturating_add(self.tail.capacity().saturating_sub(self.tail.len()));
+        while held < segments {
+            self.spare.push_back(Chunk::with_capacity(CHUNK_SEGMENTS_MAX));
+            held = held.saturating_add(CHUNK_SEGMENTS_MAX);
+        }
+    }
+
+    /// Removes every segment and keeps the memory for reuse.
+    pub fn clear(&mut self) {
+        self.chain.append(&mut self.spare);
+        core::mem::swap(&mut self.chain, &mut self.spare);
+        for chunk in &mut self.spare {
+            chunk.clear();
+        }
+        self.tail.clear();
+        self.open = None;
+        self.bounds = Totals::EMPTY;
+        self.bytes = 0;
+        self.segments = 0;
+    }
+
+    /// Returns the bytes of heap memory that the list holds, links included.
+    #[must_use]
+    pub fn heap_bytes(&self) -> usize {
+        let chunks = self.chain.iter().chain(&self.spare);
+        let entry = size_of::<Segment<A>>();
+        let links = chunks.clone().count().saturating_mul(
+            // A link is the chunk's own record and two pointers.
+            size_of::<Chunk<A>>().saturating_add(size_of::<usize>().saturating_mul(2)),
+        );
+        let entries: usize = chunks.map(Chunk::capacity).sum();
+        entries.saturating_add(self.tail.capacity()).saturating_mul(entry).saturating_add(links)
+    }
+
+    /// Iterates over the segments, first to last.
+    #[must_use]
+    pub fn iter(&self) -> Iter<'_, A> {
+        let mut chunks = self.chain.iter();
+        let first = chunks.next().unwrap_or(&self.tail);
+        let tail = if self.chain.is_empty() { &[][..] } else { self.tail.as_slice() };
+        Iter { entries: first.as_slice().iter(), chunks, tail, open: self.open }
+    }
+}
+
+/// Iterates over the segments of a [`ScatterList`].
+#[derive(Clone, Debug)]
+pub struct Iter<'a, A: Addr> {
+    entries: core::slice::Iter<'a, Segment<A>>,
+    chunks: linked_list::Iter<'a, Chunk<A>>,
+    tail: &'a [Segment<A>],
+    open: Option<Segment<A>>,
+}
+
+impl<A: Addr> Iterator for Iter<'_, A> {
+    type Item = Segment<A>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Segment<A>> {
+        loop {
+            if let Some(segment) = self.entries.next() {
+                return Some(*segment);
+            }
+            if let Some(chunk) = self.chunks.next() {
+                self.entries = chunk.as_slice().iter();
+            } else if self.tail.is_empty() {
+                return self.open.take();
+            } else {
+                self.entries = core::mem::take(&mut self.tail).iter();
+            }
+        }
+    }
+}
+
+impl<A: Addr> core::iter::FusedIterator for Iter<'_, A> {}
+
+impl<'a, A: Addr> IntoIterator for &'a ScatterList<A> {
+    type Item = Segment<A>;
+    type IntoIter = Iter<'a, A>;
+
+    fn into_iter(self) -> Iter<'a, A> {
+        self.iter()
+    }
+}
+
+impl<A: Addr> Segments for ScatterList<A> {
+    type Addr = A;
+    type Iter<'a> = Iter<'a, A>;
+
+    fn segments(&self) -> Iter<'_, A> {
+        self.iter()
+    }
+
+    fn totals(&self) -> Option<Totals> {
+        Some(Self::totals(self))
+    }
+
+    fn bytes(&self) -> u64 {
+        self.bytes
+    }
+}
+
+impl<A: Addr> Default for ScatterList<A> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<A: Addr> From<Segment<A>> for ScatterList<A> {
+    fn from(segment: Segment<A>) -> Self {
+        let mut list = Self::new();
+        list.bytes = segment.len();
+        list.segments = 1;
+        list.open = Some(segment);
+        list
+    }
+}
+
+impl<A: Addr> fmt::Debug for ScatterList<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
+    }
+}
+
+impl<A: Addr> PartialEq for ScatterList<A> {
+    fn eq(&self, other: &Self) -> bool {
+        self.bytes == other.bytes && self.iter().eq(other.iter())
+    }
+}
+
+impl<A: Addr> Eq for ScatterList<A> {}

@@ -1,0 +1,209 @@
+//! [`Chunk`]: up to [`CHUNK_SEGMENTS_MAX`] segments in one block of memory, with their own totals.
+//!
+//! The links of the chain. A chunk has room at its end (append) and may have room at its front (prepend):
+//! entries before `start` are stale. Its totals include the join to the segment before its first.
+
+use smallvec::SmallVec;
+
+use super::{Segment, Totals};
+use crate::Addr;
+
+/// Entries of a full chunk: 8 KiB of segments, so that links cost under half a byte a segment.
+pub(super) const CHUNK_SEGMENTS_MAX: usize = 512;
+
+/// Entries that fit without an allocation; one more segment, the open one, lives in the list itself.
+const INLINE_SEGMENTS: usize = 3;
+
+#[derive(Clone, Debug)]
+pub(super) struct Chunk<A: Addr> {
+    entries: SmallVec<[Segment<A>; INLINE_SEGMENTS]>,
+    start: usize,
+    pub(super) totals: Totals,
+}
+
+impl<A: Addr> Chunk<A> {
+    pub(super) fn new() -> Self {
+        Self { entries: SmallVec::new(), start: 0, totals: Totals::EMPTY }
+    }
+
+    pub(super) fn with_capacity(segments: usize) -> Self {
+        let mut chunk = Self::new();
+        chunk.entries.reserve_exact(segments.min(CHUNK_SEGMENTS_MAX));
+        chunk
+    }
+
+    #[inline]
+    pub(super) fn as_slice(&self) -> &[Segment<A>] {
+        self.entries.get(self.start..).unwrap_or_default()
+    }
+
+    #[inline]
+    pub(super) fn len(&self) -> usize {
+        self.entries.len().saturating_sub(self.start)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    #[inline]
+    pub(super) fn is_full(&self) -> bool {
+        self.entries.len() >= CHUNK_SEGMENTS_MAX
+    }
+
+    /// Entries for which memory is held.
+    pub(super) fn capacity(&self) -> usize {
+        if self.entries.spilled() { self.entries.capacity() } else { 0 }
+    }
+
+    pub(super) fn reserve(&mut self, segments: usize) {
+        let room = CHUNK_SEGMENTS_MAX.saturating_sub(self.entries.len());
+        self.entries.reserve_exact(segments.min(room));
+    }
+
+    /// Adds an entry and its totals; the join before it is the caller's.
+    #[inline]
+    pub(super) fn push(&mut self, segment: Segment<A>) {
+        self.totals.add(segment);
+        if self.entries.len() == self.entries.capacity() {
+            self.grow();
+        }
+        self.entries.push(segment);
+    }
+
+    #[cold]
+    fn grow(&mut self) {
+        let room = CHUNK_SEGMENTS_MAX.saturating_sub(self.entries.len()).max(1);
+        self.entries.reserve_exact(self.entries.len().clamp(12, room.max(12)));
+    }
+
+    /// Adds entries whose totals, joins included, the caller has.
+    pub(super) fn extend(&mut self, segments: &[Segment<A>], totals: &Totals) {
+        self.entries.extend_from_slice(segments);
+        self.totals.merge(totals);
+    }
+
+    /// Adds an entry before the first. Returns `false`, unchanged, where the chunk has no room for it.
+    pub(super) fn push_front(&mut self, segment: Segment<A>) -> bool {
+        if self.start == 0 {
+            let room = CHUNK_SEGMENTS_MAX.saturating_sub(self.entries.len());
+            if room == 0 {
+                return false;
+            }
+            // Amortised: as much room in front as there are entries, within a chunk's size.
+            let pad = self.entries.len().clamp(1, room);
+            self.entries.insert_many(0, core::iter::repeat_n(segment, pad));
+            self.start = pad;
+        }
+        self.start = self.start.saturating_sub(1);
+        if let Some(place) = self.entries.get_mut(self.start) {
+            *place = segment;
+        }
+        self.totals.add(segment);
+        true
+    }
+
+    /// Removes the first entry. Bounds stay, counts are corrected.
+    pub(super) fn pop_front(&mut self) -> Option<Segment<A>> {
+        let first = self.as_slice().first().copied()?;
+        self.start = self.start.saturating_add(1);
+        let bytes = self.totals.bytes.saturating_sub(first.len());
+        self.totals = self.totals.narrowed(bytes, self.totals.segments.saturating_sub(1));
+        Some(first)
+    }
+
+    /// Removes the last entry. Bounds stay, counts are corrected.
+    pub(super) fn pop_back(&mut self) -> Option<Segment<A>> {
+        let last = self.as_slice().last().copied()?;
+        self.entries.pop();
+        let bytes = self.totals.bytes.saturating_sub(last.len());
+        // The join before the entry stays an inner join of the list: the entry goes on as the open one.
+        let gap_bits = self.totals.gap_bits;
+        self.totals = self.totals.narrowed(bytes, self.totals.segments.saturating_sub(1));
+        self.totals.gap_bits = gap_bits;
+        Some(last)
+    }
+
+    /// Gives back stale and unused room, where that is more than a sixteenth.
+    pub(super) fn make_dense(&mut self) {
+        if self.start > 0 {
+            self.entries.drain(..self.start);
+            self.start = 0;
+        }
+        let unused = self.capacity().saturating_sub(self.entries.len());
+        if unused.saturating_mul(16) > self.capacity() {
+            self.entries.shrink_to_fit();
+        }
+    }
+
+    /// Removes everything and keeps the memory.
+    pub(super) fn clear(&mut self) {
+        self.entries.clear();
+        self.start = 0;
+        self.totals = Totals::EMPTY;
+    }
+
+    /// Returns the entry that holds byte `at` of the chunk, and the bytes before that entry. `at` lies
+    /// within the chunk.
+    fn find(&self, at: u64) -> (usize, u64) {
+        let longest = self.totals.longest;
+        if longest != 0 && self.totals.segments.checked_mul(longest) == Some(self.totals.bytes) {
+            // All entries are of one length (`longest` bounds each, and the sum leaves no room for less).
+            let index = at.checked_div(longest).unwrap_or(0);
+            let before = index.saturating_mul(longest);
+            return (usize::try_from(index).unwrap_or(usize::MAX), before);
+        }
+        let mut before = 0_u64;
+        for (index, segment) in self.as_slice().iter().enumerate() {
+            let end = before.saturating_add(segment.len());
+            if at < end {
+                return (index, before);
+            }
+            before = end;
+        }
+        (self.len(), before)
+    }
+
+    /// Splits after `at` bytes, `0 < at < bytes`: `self` keeps the front, the back is returned. Bounds of
+    /// both are the whole's. The smaller side is the one that is copied.
+    /// Says whether an entry was cut in two.
+    pub(super) fn split_off(&mut self, at: u64) -> (Self, bool) {
+        let whole = self.totals;
+        let (index, before) = self.find(at);
+        let within = at.saturating_sub(before);
+        let cut = self.as_slice().get(index).and_then(|segment| segment.split(within));
+        let front_entries = index.saturating_add(usize::from(cut.is_some()));
+        let place = self.start.saturating_add(index);
+
+        let mut back = Self::new();
+        if index.saturating_mul(2) < self.len() {
+            // The front is the smaller side: it moves out, and the rest stays where it is.
+            let mut front = Self::new();
+            front.entries.extend_from_slice(self.as_slice().get(..front_entries).unwrap_or_default());
+            back = core::mem::replace(self, front);
+            back.start = place;
+        } else {
+            back.entries.extend_from_slice(self.entries.get(place..).unwrap_or_default());
+            self.entries.truncate(self.start.saturating_add(front_entries));
+        }
+        if let Some((head, rest)) = cut {
+            if let Some(last) = self.entries.last_mut() {
+                *last = head;
+            }
+            let first = back.start;
+            if let Some(first) = back.entries.get_mut(first) {
+                *first = rest;
+            }
+        }
+        let mut bounds = whole;
+        if let Some((head, rest)) = cut {
+            // A cut makes one new end, one new start and two new lengths.
+            bounds.start_bits |= rest.addr().raw();
+            bounds.len_bits |= head.len() | rest.len();
+        }
+        let count = |chunk: &Self| u64::try_from(chunk.len()).unwrap_or(u64::MAX);
+        self.totals = bounds.narrowed(at, count(self));
+        back.totals = bounds.narrowed(whole.bytes.saturating_sub(at), count(&back));
+        (back, cut.is_some())
+    }
+}
