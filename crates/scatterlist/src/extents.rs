@@ -1,0 +1,72 @@
+//! [`Extents`]: values that each stand for a run of bytes, one after the other.
+//!
+//! The owners of a lease and the completions of a request are kept in step with their list by this. One
+//! value needs no allocation; joining is O(1).
+
+use alloc::collections::LinkedList;
+
+/// One value or more, each with the bytes that it stands for.
+#[derive(Debug)]
+pub(crate) struct Extents<T> {
+    len: u64,
+    first: T,
+    more: LinkedList<(u64, T)>,
+}
+
+impl<T> Extents<T> {
+    pub(crate) const fn one(len: u64, value: T) -> Self {
+        Self { len, first: value, more: LinkedList::new() }
+    }
+
+    pub(crate) const fn first(&self) -> &T {
+        &self.first
+    }
+
+    /// Puts `other` behind. O(1).
+    pub(crate) fn join(&mut self, mut other: Self) {
+        self.more.push_back((other.len, other.first));
+        self.more.append(&mut other.more);
+    }
+
+    /// Splits after `at` bytes, `0 < at <` all. A value that stands on both sides is shared by
+    /// `share`, which gets the bytes that stay with the front.
+    pub(crate) fn split_off(&mut self, at: u64, share: impl FnOnce(&mut T, u64) -> T) -> Self {
+        if let Some(rest) = self.len.checked_sub(at).filter(|rest| *rest > 0) {
+            self.len = at;
+            let back = share(&mut self.first, at);
+            return Self { len: rest, first: back, more: core::mem::take(&mut self.more) };
+        }
+        let mut before = self.len;
+        let mut kept = 0_usize;
+        for (len, _) in &self.more {
+            let end = before.saturating_add(*len);
+            if end > at {
+                break;
+            }
+            before = end;
+            kept = kept.saturating_add(1);
+        }
+        let mut back = self.more.split_off(kept.min(self.more.len()));
+        let Some((len, mut value)) = back.pop_front() else {
+            // Nothing lies past `at`: not reached with `at` below the sum of all.
+            return Self { len: 0, first: share(&mut self.first, at), more: back };
+        };
+        let within = at.saturating_sub(before);
+        if within == 0 {
+            return Self { len, first: value, more: back };
+        }
+        let shared = share(&mut value, within);
+        self.more.push_back((within, value));
+        Self { len: len.saturating_sub(within), first: shared, more: back }
+    }
+
+    pub(crate) fn map<U>(self, mut map: impl FnMut(u64, T) -> U) -> Extents<U> {
+        let first = map(self.len, self.first);
+        let more = self.more.into_iter().map(|(len, value)| (len, map(len, value))).collect();
+        Extents { len: self.len, first, more }
+    }
+
+    pub(crate) fn into_iter(self) -> impl Iterator<Item = (u64, T)> {
+        core::iter::once((self.len, self.first)).chain(self.more)
+    }
+}

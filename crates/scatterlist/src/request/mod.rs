@@ -1,0 +1,261 @@
+//! [`Request`]: what every producer fills and every consumer takes.
+//!
+//! A lease, a direction, a position (or "stream"), and a completion: one object for block and character
+//! devices alike. Adjacent requests [merge](Request::merge) in O(1), a request [splits](Request::split_at) by moving
+//! at most one chunk of entries and [stripes](Request::into_stripes) over several devices; headers and trailers go around the payload without
+//! touching it.
+
+mod completion;
+mod stripe;
+
+pub use completion::{Complete, Fault, Outcome, Shared, Status};
+pub use stripe::{StripeError, Striped, Stripes};
+
+use crate::extents::Extents;
+use crate::lease::{Lease, ShareOwner};
+use crate::plan::{Options, fits_whole};
+use crate::{Addr, LimitId, Limits, SplitError};
+
+/// Which way the bytes go.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Direction {
+    /// Memory to device: a write.
+    ToDevice,
+    /// Device to memory: a read.
+    FromDevice,
+}
+
+/// Where on the device a transfer starts.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Position {
+    /// At this byte of the device or file.
+    At(u64),
+    /// Wherever the device is: a tape, a pipe, a capture.
+    Stream,
+}
+
+impl Position {
+    /// Returns the position `bytes` further on, or `None` past 64 bits.
+    #[must_use]
+    pub const fn after(self, bytes: u64) -> Option<Self> {
+        match self {
+            Self::At(at) => match at.checked_add(bytes) {
+                Some(at) => Some(Self::At(at)),
+                None => None,
+            },
+            Self::Stream => Some(Self::Stream),
+        }
+    }
+}
+
+/// One transfer: a lease, a direction, a position and a completion.
+#[derive(Debug)]
+pub struct Request<A: Addr, O, C> {
+    lease: Lease<A, O>,
+    direction: Direction,
+    position: Position,
+    /// `None` stands for bytes that a header or trailer added.
+    completions: Extents<Option<C>>,
+}
+
+/// Why two requests do not merge. Both come back unchanged.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum MergeRefused {
+    /// One reads, the other writes.
+    #[error("one request reads and the other writes")]
+    Direction,
+    /// The second does not start where the first ends.
+    #[error("the first request ends at {first_end:?}, the second starts at {second:?}")]
+    NotAdjacent {
+        /// Where the first ends, if that is a position.
+        first_end: Option<Position>,
+        /// Where the second starts.
+        second: Position,
+    },
+    /// The device does not take the two as one.
+    #[error("the merged request would break {limit}")]
+    Limit {
+        /// The limit that stands in the way.
+        limit: LimitId,
+    },
+    /// The sum of bytes passes 64 bits.
+    #[error("the sum of bytes passes 64 bits")]
+    TooLong,
+}
+
+impl<A: Addr, O, C> Request<A, O, C> {
+    /// Makes a request.
+    pub const fn new(lease: Lease<A, O>, direction: Direction, position: Position, completion: C) -> Self {
+        let completions = Extents::one(lease.list().len_bytes(), Some(completion));
+        Self { lease, direction, position, completions }
+    }
+
+    /// Returns the memory.
+    pub const fn lease(&self) -> &Lease<A, O> {
+        &self.lease
+    }
+
+    /// Returns the direction.
+    pub const fn direction(&self) -> Direction {
+        self.direction
+    }
+
+    /// Returns the position of the first byte.
+    pub const fn position(&self) -> Position {
+        self.position
+    }
+
+    /// Returns the bytes to move.
+    pub const fn len_bytes(&self) -> u64 {
+        self.lease.list().len_bytes()
+    }
+
+    /// Returns the first completion, that of the payload's first bytes; `None` while a header leads.
+    pub const fn completion(&self) -> Option<&C> {
+        self.completions.first().as_ref()
+    }
+
+    /// Puts `next` behind this request, when it is adjacent and `limits` take the two as one. O(1).
+    ///
+    /// Each completion later gets the share of the bytes that its request stood for.
+    ///
+    /// # Errors
+    /// Both requests unchanged, with the reason.
+    #[expect(clippy::result_large_err, reason = "both requests come back by value: no allocation to refuse")]
+    pub fn merge(mut self, next: Self, limits: &Limits) -> Result<Self, (Self, Self, MergeRefused)> {
+        if let Some(refused) = self.refuses(&next, limits) {
+            return Err((self, next, refused));
+        }
+        let Self { lease, direction, position, completions } = next;
+        match self.lease.join(lease) {
+            Ok(joined) => {
+                self.completions.join(completions);
+                Ok(Self { lease: joined, ..self })
+            }
+            Err((first, second, _)) => Err((
+                Self { lease: first, ..self },
+                Self { lease: second, direction, position, completions },
+                MergeRefused::TooLong,
+            )),
+        }
+    }
+
+    fn refuses(&self, next: &Self, limits: &Limits) -> Option<MergeRefused> {
+        if self.direction != next.direction {
+            return Some(MergeRefused::Direction);
+        }
+        let first_end = self.position.after(self.len_bytes());
+        if first_end != Some(next.position) {
+            return Some(MergeRefused::NotAdjacent { first_end, second: next.position });
+        }
+        let (list, other) = (self.lease.list(), next.lease.list());
+        let mut totals = list.totals();
+        if totals.bytes.checked_add(other.len_bytes()).is_none() {
+            return Some(MergeRefused::TooLong);
+        }
+        if let (Some(last), Some(first)) = (list.last(), other.first()) {
+            totals.join(last.end(), first.addr().raw());
+        }
+        totals.merge(&other.totals());
+        fits_whole(&totals, self.position, limits, &Options::default())
+            .err()
+            .map(|why| MergeRefused::Limit { limit: why.limit })
+    }
+
+    /// Puts bytes before the payload: a command wrapper, a network header. O(1); the position stays.
+    ///
+    /// # Errors
+    /// The request and the header unchanged, when the sum of bytes passes 64 bits.
+    #[expect(clippy::result_large_err, reason = "both come back by value: no allocation to refuse")]
+    pub fn with_header(self, header: Lease<A, O>) -> Result<Self, (Self, Lease<A, O>)> {
+        let Self { lease, direction, position, completions } = self;
+        let len = header.list().len_bytes();
+        match header.join(lease) {
+            Ok(lease) => {
+                let mut all = Extents::one(len, None);
+                all.join(completions);
+                Ok(Self { lease, direction, position, completions: all })
+            }
+            Err((header, lease, _)) => Err((Self { lease, direction, position, completions }, header)),
+        }
+    }
+
+    /// Puts bytes behind the payload: a checksum, a padding. O(1).
+    ///
+    /// # Errors
+    /// The request and the trailer unchanged, when the sum of bytes passes 64 bits.
+    #[expect(clippy::result_large_err, reason = "both come back by value: no allocation to refuse")]
+    pub fn with_trailer(self, trailer: Lease<A, O>) -> Result<Self, (Self, Lease<A, O>)> {
+        let Self { lease, direction, position, mut completions } = self;
+        let len = trailer.list().len_bytes();
+        match lease.join(trailer) {
+            Ok(lease) => {
+                completions.join(Extents::one(len, None));
+                Ok(Self { lease, direction, position, completions })
+            }
+            Err((lease, trailer, _)) => Err((Self { lease, direction, position, completions }, trailer)),
+        }
+    }
+
+    /// Ends the request without telling anyone: its parts come back.
+    pub fn into_parts(self) -> (Lease<A, O>, impl Iterator<Item = C>) {
+        (self.lease, self.completions.into_iter().filter_map(|(_, completion)| completion))
+    }
+}
+
+impl<A: Addr, O, C: Complete> Request<A, O, C> {
+    /// Ends the request: each completion gets its share of the outcome, and the memory comes back.
+    ///
+    /// Bytes done count from the start. A completion whose bytes are not all done gets the fault.
+    pub fn complete(self, outcome: Outcome) -> Lease<A, O> {
+        let mut before = 0_u64;
+        for (asked, completion) in self.completions.into_iter() {
+            let done = outcome.done.saturating_sub(before).min(asked);
+            let fault = outcome.fault.filter(|_| done < asked).map(|fault| Fault {
+                at: fault.at.saturating_sub(before).min(asked),
+                status: fault.status,
+            });
+            if let Some(completion) = completion {
+                completion.complete(Outcome { asked, done, fault });
+            }
+            before = before.saturating_add(asked);
+        }
+        self.lease
+    }
+
+    /// Lets the completions be shared, so that the request can be split.
+    pub fn into_shared(self) -> Request<A, O, Shared<C>> {
+        let share = |len, completion: Option<C>| completion.map(|completion| Shared::new(len, completion));
+        Request {
+            lease: self.lease,
+            direction: self.direction,
+            position: self.position,
+            completions: self.completions.map(share),
+        }
+    }
+}
+
+impl<A: Addr, O: ShareOwner, C: Complete> Request<A, O, Shared<C>> {
+    /// Splits the request after `at` bytes; the second part starts where the first ends. The completion
+    /// that stands on both sides fires once both are done.
+    ///
+    /// # Errors
+    /// [`SplitError`] with the request unchanged, unless `0 < at < bytes`.
+    #[expect(clippy::result_large_err, reason = "the request comes back by value: no allocation to refuse")]
+    pub fn split_at(self, at: u64) -> Result<(Self, Self), (Self, SplitError)> {
+        let Self { lease, direction, position, mut completions } = self;
+        let refused = SplitError { bytes: lease.list().len_bytes(), at };
+        let Some(second) = position.after(at) else {
+            return Err((Self { lease, direction, position, completions }, refused));
+        };
+        match lease.split_at(at) {
+            Ok((front, back)) => {
+                let rest = completions.split_off(at, |share, kept| share.as_mut().map(|share| share.fork(kept)));
+                let front = Self { lease: front, direction, position, completions };
+                Ok((front, Self { lease: back, direction, position: second, completions: rest }))
+            }
+            Err((lease, error)) => Err((Self { lease, direction, position, completions }, error)),
+        }
+    }
+}
