@@ -153,7 +153,6 @@ impl Drop for OwnedBytes {
     }
 }
 
-
 impl Lease<CpuAddr, OwnedBytes> {
     /// Leases the initialised bytes of a vector.
     ///

@@ -1,4 +1,41 @@
 //! Linked scatterlists, device limits and a transfer planner, for user space, drivers and kernels.
+//!
+//! The layers, top to bottom; each knows only those below it.
+//!
+//! - [`plan`]: a list and limits in, device-ready requests out; [`plan::Appender`] for producers that stream.
+//! - [`request`]: [`Request`], a lease with direction, position and completion; merge, split, stripe, encapsulate.
+//! - [`lease`]: [`Lease`], a list together with the owner of its memory. Only a lease reaches a device.
+//! - [`limits`]: [`Limits`], what a device can take, each limit with its source and force; stacking.
+//! - [`list`]: [`Segment`], [`ScatterList`] (the chain) and [`Totals`].
+//! - [`addr`]: [`CpuAddr`], [`PhysAddr`], [`BusAddr`], never mixed.
+//!
+//! Nothing here knows an operating system or a bus. No function panics on any input, and arithmetic cannot overflow.
+//!
+//! # Features
+//! - `alloc`: the chain, leases, requests and the appender. Without it the planner works on slices of [`Segment`].
+//! - `std` (default): nothing more yet than `alloc`.
+//!
+//! # Example
+//! A device that takes three segments a command, and a list of four:
+//!
+//! ```
+//! use scatterlist::plan::{Piece, Policy, plan};
+//! use scatterlist::{Addr, LimitId, Limits, PhysAddr, Position, Segment};
+//!
+//! let pages: Vec<Segment<PhysAddr>> = [0x1000, 0x3000, 0x5000, 0x7000]
+//!     .map(|page| Segment::new(PhysAddr::new(page), 4096))
+//!     .into_iter()
+//!     .collect::<Result<_, _>>()?;
+//! let limits = Limits::builder().hard(LimitId::SegmentsMax, 3).build()?;
+//! for ready in plan(&pages[..], Position::At(0), &limits, Policy::SplitOrError) {
+//!     let ready = ready?;
+//!     assert!(ready.pieces().all(|piece| matches!(piece, Piece::Direct(_))));
+//!     if let Some(why) = ready.cut() {
+//!         assert_eq!(why.to_string(), "4 is more than 3 (segments_max, from user)");
+//!     }
+//! }
+//! # Ok::<(), Box<dyn core::error::Error>>(())
+//! ```
 #![no_std]
 #![warn(
     clippy::arithmetic_side_effects,
@@ -7,7 +44,15 @@
     clippy::std_instead_of_core,
     clippy::alloc_instead_of_core
 )]
-#![cfg_attr(test, allow(clippy::arithmetic_side_effects, clippy::indexing_slicing, clippy::as_conversions, reason = "tests may panic"))]
+#![cfg_attr(
+    test,
+    expect(
+        clippy::arithmetic_side_effects,
+        clippy::indexing_slicing,
+        clippy::as_conversions,
+        reason = "tests may panic"
+    )
+)]
 
 #[cfg(feature = "alloc")]
 extern crate alloc;
@@ -15,10 +60,20 @@ extern crate alloc;
 extern crate std;
 
 pub mod addr;
+#[cfg(feature = "alloc")]
+mod extents;
+#[cfg(feature = "alloc")]
+pub mod lease;
 pub mod limits;
 pub mod list;
+pub mod plan;
+mod position;
+#[cfg(feature = "alloc")]
+pub mod request;
 
 pub use addr::{Addr, BusAddr, CpuAddr, PhysAddr};
+#[cfg(feature = "alloc")]
+pub use lease::{Lease, OwnedBytes, ShareOwner};
 pub use limits::{
     BounceMemory, CacheCoherence, DeviceLimits, Force, Limit, LimitId, Limits, LimitsBuilder, LimitsError,
     MemoryLimits, Source, StackError,
@@ -26,3 +81,6 @@ pub use limits::{
 #[cfg(feature = "alloc")]
 pub use list::{Appended, ListError, ScatterList, SelectError, SplitError};
 pub use list::{Segment, SegmentError, Segments, Totals};
+pub use position::Position;
+#[cfg(feature = "alloc")]
+pub use request::{Complete, Direction, Fault, Outcome, Request, Shared, Status};

@@ -48,6 +48,9 @@ pub enum LimitId {
     /// The low address bits (a mask `2^n - 1`) that a bounce buffer must share with what it stands for.
     /// Neutral: 0.
     BounceOffsetMask,
+    /// Pieces shorter than this are copied even where they need not be, because mapping them costs more. A
+    /// policy, counted like any bounce. Neutral: 0, off.
+    CopyBelow,
     /// Every transfer starts at a multiple of this position, and its length is one too. Neutral: 1.
     PositionAlign,
     /// Transfers that the size limits cut should end at a multiple of this position (a physical block).
@@ -68,7 +71,7 @@ pub enum LimitId {
     Capacity,
 }
 
-const MEMORY_COUNT: usize = 13;
+const MEMORY_COUNT: usize = 14;
 const DEVICE_COUNT: usize = 8;
 
 impl LimitId {
@@ -87,6 +90,7 @@ impl LimitId {
         Self::GapBoundary,
         Self::PageLen,
         Self::BounceOffsetMask,
+        Self::CopyBelow,
     ];
 
     /// The limits that rule positions and sizes, in the order of [`DeviceLimits::iter`].
@@ -122,6 +126,7 @@ impl LimitId {
             | Self::GapBoundary
             | Self::PageLen
             | Self::BounceOffsetMask
+            | Self::CopyBelow
             | Self::TransferLenMin
             | Self::TransferLenOpt
             | Self::ChunkLen
@@ -146,6 +151,7 @@ impl LimitId {
             Self::GapBoundary => "gap_boundary",
             Self::PageLen => "page_len",
             Self::BounceOffsetMask => "bounce_offset_mask",
+            Self::CopyBelow => "copy_below",
             Self::PositionAlign => "position_align",
             Self::PositionAlignOpt => "position_align_opt",
             Self::TransferLenMin => "transfer_len_min",
@@ -452,7 +458,8 @@ pub(crate) struct Hard {
     /// Page length minus one; `u64::MAX` when addresses are the device's own.
     pub(crate) page_mask: u64,
     pub(crate) bounce_offset_mask: u64,
-    /// The least common multiple of position granularity and granularity of the whole: cuts fall on it.
+    pub(crate) copy_below: u64,
+    /// The least common multiple of the granularities of position, whole and piece: cuts fall on it.
     pub(crate) cut_align: u64,
     pub(crate) position_align: u64,
     pub(crate) position_align_opt: u64,
@@ -476,6 +483,7 @@ impl Hard {
         gap_mask: 0,
         page_mask: u64::MAX,
         bounce_offset_mask: 0,
+        copy_below: 0,
         cut_align: 1,
         position_align: 1,
         position_align_opt: 1,
@@ -505,7 +513,9 @@ impl Hard {
             gap_mask: hard(LimitId::GapBoundary).saturating_sub(1),
             page_mask: hard(LimitId::PageLen).wrapping_sub(1),
             bounce_offset_mask: hard(LimitId::BounceOffsetMask),
-            cut_align: lcm(position_align, hard(LimitId::TotalLenAlign)).unwrap_or(u64::MAX),
+            copy_below: limits.get(LimitId::CopyBelow).value,
+            cut_align: cut_align(position_align, hard(LimitId::TotalLenAlign), hard(LimitId::PieceLenAlign))
+                .unwrap_or(u64::MAX),
             position_align,
             // The physical block is a hint by nature; only its value matters here.
             position_align_opt: limits.get(LimitId::PositionAlignOpt).value.max(1),
@@ -516,6 +526,11 @@ impl Hard {
             capacity: hard(LimitId::Capacity),
         }
     }
+}
+
+/// Returns what every cut must be a multiple of, so that both sides keep all three granularities.
+fn cut_align(position: u64, total: u64, piece: u64) -> Option<u64> {
+    lcm(lcm(position, total)?, piece)
 }
 
 /// Returns the greatest common divisor; that of 0 and a number is the number.
@@ -531,4 +546,17 @@ pub(crate) const fn gcd(mut a: u64, mut b: u64) -> u64 {
 pub(crate) fn lcm(a: u64, b: u64) -> Option<u64> {
     let (a, b) = (a.max(1), b.max(1));
     a.checked_div(gcd(a, b))?.checked_mul(b)
+}
+
+/// Returns `value % unit`, without a division for powers of two. A unit of 0 leaves 0.
+#[inline]
+pub(crate) const fn rem(value: u64, unit: u64) -> u64 {
+    if unit.is_power_of_two() {
+        value & unit.wrapping_sub(1)
+    } else {
+        match value.checked_rem(unit) {
+            Some(rest) => rest,
+            None => 0,
+        }
+    }
 }

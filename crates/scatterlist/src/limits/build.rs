@@ -170,11 +170,12 @@ fn check_hard_pairs(limits: &Limits) -> Result<(), LimitsError> {
     unless_none(SegmentBoundary, PieceLenAlign)?;
     unless_none(SegmentBoundary, GapBoundary)?;
     unless_none(SegmentBoundary, PageLen)?;
-    let cut = super::lcm(value(PositionAlign), value(TotalLenAlign)).ok_or(LimitsError::NoCommonMultiple {
+    let (position, total, piece) = (value(PositionAlign), value(TotalLenAlign), value(PieceLenAlign));
+    let cut = super::cut_align(position, total, piece).ok_or(LimitsError::NoCommonMultiple {
         limit: PositionAlign,
-        value: value(PositionAlign),
+        value: position,
         other: TotalLenAlign,
-        need: value(TotalLenAlign),
+        need: total,
     })?;
     at_least(TransferLenMax, PositionAlign, cut)?;
     at_least(TransferLenMax, TransferLenMin, value(TransferLenMin))?;

@@ -54,6 +54,7 @@ const fn rule(id: LimitId) -> Rule {
         | LimitId::AddrAlign
         | LimitId::GapBoundary
         | LimitId::BounceOffsetMask
+        | LimitId::CopyBelow
         | LimitId::TransferLenMin => Rule::Largest,
         LimitId::PieceLenAlign
         | LimitId::TotalLenAlign

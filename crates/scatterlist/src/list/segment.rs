@@ -9,7 +9,7 @@ use crate::Addr;
 
 /// One run of contiguous bytes: an address, a length of at least one byte, and a merge barrier.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Segment<A> {
+pub struct Segment<A: Addr> {
     addr: A,
     len_and_barrier: u64,
 }

@@ -92,7 +92,8 @@ pub struct Shared<C: Complete> {
 
 #[derive(Debug)]
 struct State<C> {
-    asked: u64,
+    /// Bytes of the whole; an open-ended completion learns them at its end.
+    asked: AtomicU64,
     done: AtomicU64,
     /// 0, or the first fault's status, packed.
     status: AtomicU64,
@@ -106,8 +107,22 @@ impl<C: Complete> Shared<C> {
     #[must_use]
     pub fn new(bytes: u64, completion: C) -> Self {
         let (done, status, at) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
-        let state = State { asked: bytes, done, status, at, completion };
+        let state = State { asked: AtomicU64::new(bytes), done, status, at, completion };
         Self { state: Some(Arc::new(state)), at: 0, len: bytes }
+    }
+
+    /// Makes the one share of a completion whose bytes are not known yet; [`Shared::end`] tells.
+    pub(crate) fn open(completion: C) -> Self {
+        Self::new(u64::MAX, completion)
+    }
+
+    /// Ends an open-ended completion at this share, which stands for no bytes.
+    pub(crate) fn end(mut self) {
+        if let Some(state) = &self.state {
+            state.asked.store(self.at, Ordering::Relaxed);
+        }
+        self.len = 0;
+        self.finish(Outcome::whole(0));
     }
 
     /// Splits off the share of what lies past `at` bytes of this share.
@@ -137,7 +152,8 @@ impl<C: Complete> Shared<C> {
             let at = state.at.into_inner();
             let fault = unpack(state.status.into_inner()).map(|status| Fault { at, status });
             let done = state.done.into_inner();
-            state.completion.complete(Outcome { asked: state.asked, done, fault });
+            let asked = state.asked.into_inner();
+            state.completion.complete(Outcome { asked, done, fault });
         }
     }
 }

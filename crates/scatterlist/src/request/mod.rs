@@ -9,12 +9,12 @@ mod completion;
 mod stripe;
 
 pub use completion::{Complete, Fault, Outcome, Shared, Status};
-pub use stripe::{StripeError, Striped, Stripes};
+pub use stripe::{NotStriped, StripeError, Striped, Stripes};
 
 use crate::extents::Extents;
 use crate::lease::{Lease, ShareOwner};
-use crate::plan::{Options, fits_whole};
-use crate::{Addr, LimitId, Limits, SplitError};
+use crate::plan::fits_whole;
+use crate::{Addr, LimitId, Limits, Position, SplitError};
 
 /// Which way the bytes go.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -23,29 +23,6 @@ pub enum Direction {
     ToDevice,
     /// Device to memory: a read.
     FromDevice,
-}
-
-/// Where on the device a transfer starts.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Position {
-    /// At this byte of the device or file.
-    At(u64),
-    /// Wherever the device is: a tape, a pipe, a capture.
-    Stream,
-}
-
-impl Position {
-    /// Returns the position `bytes` further on, or `None` past 64 bits.
-    #[must_use]
-    pub const fn after(self, bytes: u64) -> Option<Self> {
-        match self {
-            Self::At(at) => match at.checked_add(bytes) {
-                Some(at) => Some(Self::At(at)),
-                None => None,
-            },
-            Self::Stream => Some(Self::Stream),
-        }
-    }
 }
 
 /// One transfer: a lease, a direction, a position and a completion.
@@ -122,7 +99,6 @@ impl<A: Addr, O, C> Request<A, O, C> {
     ///
     /// # Errors
     /// Both requests unchanged, with the reason.
-    #[expect(clippy::result_large_err, reason = "both requests come back by value: no allocation to refuse")]
     pub fn merge(mut self, next: Self, limits: &Limits) -> Result<Self, (Self, Self, MergeRefused)> {
         if let Some(refused) = self.refuses(&next, limits) {
             return Err((self, next, refused));
@@ -158,16 +134,13 @@ impl<A: Addr, O, C> Request<A, O, C> {
             totals.join(last.end(), first.addr().raw());
         }
         totals.merge(&other.totals());
-        fits_whole(&totals, self.position, limits, &Options::default())
-            .err()
-            .map(|why| MergeRefused::Limit { limit: why.limit })
+        fits_whole(&totals, self.position, limits).err().map(|why| MergeRefused::Limit { limit: why.limit })
     }
 
     /// Puts bytes before the payload: a command wrapper, a network header. O(1); the position stays.
     ///
     /// # Errors
     /// The request and the header unchanged, when the sum of bytes passes 64 bits.
-    #[expect(clippy::result_large_err, reason = "both come back by value: no allocation to refuse")]
     pub fn with_header(self, header: Lease<A, O>) -> Result<Self, (Self, Lease<A, O>)> {
         let Self { lease, direction, position, completions } = self;
         let len = header.list().len_bytes();
@@ -185,7 +158,6 @@ impl<A: Addr, O, C> Request<A, O, C> {
     ///
     /// # Errors
     /// The request and the trailer unchanged, when the sum of bytes passes 64 bits.
-    #[expect(clippy::result_large_err, reason = "both come back by value: no allocation to refuse")]
     pub fn with_trailer(self, trailer: Lease<A, O>) -> Result<Self, (Self, Lease<A, O>)> {
         let Self { lease, direction, position, mut completions } = self;
         let len = trailer.list().len_bytes();
@@ -212,10 +184,10 @@ impl<A: Addr, O, C: Complete> Request<A, O, C> {
         let mut before = 0_u64;
         for (asked, completion) in self.completions.into_iter() {
             let done = outcome.done.saturating_sub(before).min(asked);
-            let fault = outcome.fault.filter(|_| done < asked).map(|fault| Fault {
-                at: fault.at.saturating_sub(before).min(asked),
-                status: fault.status,
-            });
+            let fault = outcome
+                .fault
+                .filter(|_| done < asked)
+                .map(|fault| Fault { at: fault.at.saturating_sub(before).min(asked), status: fault.status });
             if let Some(completion) = completion {
                 completion.complete(Outcome { asked, done, fault });
             }
@@ -242,7 +214,6 @@ impl<A: Addr, O: ShareOwner, C: Complete> Request<A, O, Shared<C>> {
     ///
     /// # Errors
     /// [`SplitError`] with the request unchanged, unless `0 < at < bytes`.
-    #[expect(clippy::result_large_err, reason = "the request comes back by value: no allocation to refuse")]
     pub fn split_at(self, at: u64) -> Result<(Self, Self), (Self, SplitError)> {
         let Self { lease, direction, position, mut completions } = self;
         let refused = SplitError { bytes: lease.list().len_bytes(), at };
@@ -251,7 +222,8 @@ impl<A: Addr, O: ShareOwner, C: Complete> Request<A, O, Shared<C>> {
         };
         match lease.split_at(at) {
             Ok((front, back)) => {
-                let rest = completions.split_off(at, |share, kept| share.as_mut().map(|share| share.fork(kept)));
+                let rest =
+                    completions.split_off(at, |share, kept| share.as_mut().map(|share| share.fork(kept)));
                 let front = Self { lease: front, direction, position, completions };
                 Ok((front, Self { lease: back, direction, position: second, completions: rest }))
             }

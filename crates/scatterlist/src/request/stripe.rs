@@ -5,9 +5,9 @@
 
 use alloc::vec::Vec;
 
-use super::{Complete, Position, Request, Shared};
+use super::{Complete, Request, Shared};
 use crate::lease::ShareOwner;
-use crate::{Addr, SplitError};
+use crate::{Addr, Position, SplitError};
 
 /// A layout of stripes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -35,6 +35,9 @@ pub enum StripeError {
     #[error(transparent)]
     Split(#[from] SplitError),
 }
+
+/// A request that could not be striped, where it could be kept whole, and why.
+pub type NotStriped<R> = (Option<R>, StripeError);
 
 /// One member's part of a striped request.
 #[derive(Debug)]
@@ -76,11 +79,7 @@ impl<A: Addr, O: ShareOwner, C: Complete> Request<A, O, Shared<C>> {
     /// # Errors
     /// The request unchanged for a stream. Otherwise a [`StripeError`] whose request is gone only where
     /// it could not be put together again; its completions then fire as cancelled.
-    #[expect(clippy::result_large_err, reason = "the request comes back by value")]
-    pub fn into_stripes(
-        self,
-        layout: Stripes,
-    ) -> Result<Vec<Striped<A, O, C>>, (Option<Self>, StripeError)> {
+    pub fn into_stripes(self, layout: Stripes) -> Result<Vec<Striped<A, O, C>>, NotStriped<Self>> {
         let Position::At(mut at) = self.position() else { return Err((Some(self), StripeError::Stream)) };
         let mut parts: Vec<Striped<A, O, C>> = Vec::with_capacity(layout.members.min(64));
         let mut rest = Some(self);

@@ -1,0 +1,108 @@
+//! [`Pieces`]: the pieces of one request, in order, as its device can take them.
+
+use super::cursor::Cursor;
+use super::find::Found;
+use super::scan::{BounceStart, Rules, Scan, Taken};
+use super::why::{Stop, Why};
+use crate::{Addr, Limits, Segment};
+
+/// One piece of a device-ready request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Piece<A: Addr> {
+    /// These bytes, where they are.
+    Direct(Segment<A>),
+    /// This many bytes of the list, through other memory.
+    Bounce(Bounce),
+}
+
+impl<A: Addr> Piece<A> {
+    /// Returns the bytes of the piece.
+    #[must_use]
+    pub const fn len_bytes(&self) -> u64 {
+        match self {
+            Self::Direct(segment) => segment.len(),
+            Self::Bounce(bounce) => bounce.len,
+        }
+    }
+}
+
+/// Bytes that go through other memory.
+///
+/// Whoever provides that memory keeps four promises, and the piece then keeps every limit: it is one run of `len` bytes
+/// within the address window; its address has the low bits `start_bits` in the bits of the gap boundary, the
+/// alignment and [`LimitId::BounceOffsetMask`](crate::LimitId::BounceOffsetMask); its segment boundary and page windows are
+/// aligned as `start_bits` says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Bounce {
+    /// Bytes.
+    pub len: u64,
+    /// The low bits of the buffer's address, counted from an address aligned to every boundary of the limits.
+    pub start_bits: u64,
+    /// The limit that the bytes break where they are.
+    pub why: Why,
+}
+
+/// Iterates over the pieces of a request. Walks again what the planner walked; allocates nothing.
+#[derive(Clone, Debug)]
+pub struct Pieces<I, A: Addr> {
+    cursor: Cursor<I, A>,
+    limits: Limits,
+    found: Found,
+    verbatim: bool,
+    scan: Scan,
+    open: Option<(u64, BounceStart, Stop)>,
+    ready: Option<Segment<A>>,
+}
+
+impl<A: Addr, I: Iterator<Item = Segment<A>>> Pieces<I, A> {
+    pub(super) fn new(cursor: Cursor<I, A>, limits: &Limits, found: Found, verbatim: bool) -> Self {
+        Self { cursor, limits: *limits, found, verbatim, scan: Scan::new(), open: None, ready: None }
+    }
+
+    fn close(&self, (len, start, stop): (u64, BounceStart, Stop)) -> Piece<A> {
+        let start_bits = start.bits(len, self.limits.hard());
+        Piece::Bounce(Bounce { len, start_bits, why: stop.why(&self.limits) })
+    }
+}
+
+impl<A: Addr, I: Iterator<Item = Segment<A>>> Iterator for Pieces<I, A> {
+    type Item = Piece<A>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Piece<A>> {
+        if self.verbatim {
+            return self.cursor.next_segment().map(Piece::Direct);
+        }
+        if let Some(segment) = self.ready.take() {
+            return Some(Piece::Direct(segment));
+        }
+        let bounce_head = self.found.bounce_head;
+        while self.scan.taken < self.found.len {
+            let Some(rest) = self.cursor.rest() else { break };
+            let room = self.found.len.saturating_sub(self.scan.taken);
+            let rules = Rules { hard: self.limits.hard(), bounces: true, bounce_head };
+            // The scan took these bytes before, by the same rules.
+            let Ok(taken) = self.scan.take(rest.addr().raw(), rest.len(), room, &rules) else { break };
+            self.cursor.advance(taken.len());
+            match taken {
+                Taken::Direct(len) => {
+                    let segment = rest.head(len);
+                    let Some(bounce) = self.open.take() else { return Some(Piece::Direct(segment)) };
+                    self.ready = Some(segment);
+                    return Some(self.close(bounce));
+                }
+                Taken::Bounce(len, start, stop) => {
+                    if let Some(bounce) = self.open.replace((len, start, stop)) {
+                        return Some(self.close(bounce));
+                    }
+                }
+                Taken::MoreBounce(more) => {
+                    if let Some((len, ..)) = &mut self.open {
+                        *len = len.saturating_add(more);
+                    }
+                }
+            }
+        }
+        self.open.take().map(|bounce| self.close(bounce))
+    }
+}
