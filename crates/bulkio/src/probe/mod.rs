@@ -8,6 +8,8 @@
 
 mod assemble;
 mod error;
+#[cfg(test)]
+pub(crate) mod fake;
 pub(crate) mod host;
 pub(crate) mod ioctl;
 mod kind;
