@@ -181,6 +181,8 @@ pub(super) fn storage_limits(facts: &Facts<'_>) -> Result<Limits, LimitsError> {
     for (id, limit) in facts.queue.iter() {
         // Chunks are counted in device space, which the positions of a file have no relation to.
         let foreign = id == LimitId::ChunkLen && facts.device.is_none();
+        // What goes through the page cache lies in the kernel's own memory when it reaches the queue.
+        let foreign = foreign || (id.is_memory() && facts.direct.is_none());
         if !foreign && !taken.contains(&id) {
             builder = builder.set(id, limit.value, limit.source, limit.force);
             taken.push(id);

@@ -14,9 +14,6 @@ use rustix::io::{Errno, ReadWriteFlags};
 /// Largest block or memory alignment that is tried: past it the buffers are not worth the answer.
 const PROBE_BYTES_MAX: u64 = 1 << 20;
 
-/// The address that every probing buffer starts at is a multiple of this, at least.
-const PROBE_BASE_ALIGN: usize = 4096;
-
 /// What the probing read found about pieces that are shorter than a block.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
@@ -99,7 +96,9 @@ pub(super) fn try_pieces(
     if let Err(errno) = memory.read_one(fd, data, 0, block) {
         return PieceProbe::NotTried(NotTried::Failed(errno));
     }
-    if align > 1 && memory.read_one(fd, data, 1, block) != Err(Errno::INVAL) {
+    // It crosses a page's edge: what lies within one page is not checked everywhere.
+    let crooked = memory.page.saturating_sub(block / 2).saturating_add(1);
+    if align > 1 && memory.read_one(fd, data, crooked, block) != Err(Errno::INVAL) {
         return PieceProbe::Inconclusive;
     }
     #[expect(clippy::as_conversions, reason = "shorter than a block, which came from a u64")]
@@ -114,6 +113,7 @@ pub(super) fn try_pieces(
 /// Memory for three reads: an aligned base, room for a block, a gap, and room for a second piece.
 struct ProbeMemory {
     bytes: Vec<u8>,
+    page: usize,
     base: usize,
     second: usize,
 }
@@ -121,13 +121,14 @@ struct ProbeMemory {
 impl ProbeMemory {
     /// Sizes are at most [`PROBE_BYTES_MAX`], so nothing here overflows.
     fn new(block: usize, align: usize) -> Option<Self> {
-        let unit = PROBE_BASE_ALIGN.checked_next_multiple_of(align)?;
-        // The first piece ends within a page or the second starts within one: no join is on a page's edge.
+        let page = rustix::param::page_size();
+        let unit = page.checked_next_multiple_of(align)?.checked_next_power_of_two()?;
+        // The second piece starts within a page, so that no join is on a page's edge.
         let second = block.checked_next_multiple_of(unit)?.checked_add(unit)?.checked_add(align)?;
-        let len = second.checked_add(block)?.checked_add(unit)?;
+        let len = second.checked_add(block)?.checked_add(unit.checked_mul(2)?)?;
         let bytes = vec![0; len];
-        let base = bytes.as_ptr().align_offset(unit.checked_next_power_of_two()?);
-        Some(Self { bytes, base, second })
+        let base = bytes.as_ptr().align_offset(unit);
+        Some(Self { bytes, page, base, second })
     }
 
     /// Reads one piece of `len` bytes at `offset` from the aligned base.

@@ -117,10 +117,17 @@ fn soft_limits_never_replace_hard_ones() {
 #[test]
 fn chunks_of_the_disk_are_none_of_a_files() {
     let queue = queue_of(&nvme(), number(259, 70_000));
-    let limits = assemble::storage_limits(&Facts { direct: None, device: None, queue: &queue });
-    let limits = limits.expect("good limits");
-    assert_eq!(limits.get(LimitId::ChunkLen).value, 0);
-    assert_eq!(limits.get(LimitId::SegmentsMax).value, 127);
+    let limits = |direct| {
+        assemble::storage_limits(&Facts { direct, device: None, queue: &queue }).expect("good limits")
+    };
+    let direct = limits(Some(DirectFacts::with_defaults(None, None)));
+    assert_eq!(direct.get(LimitId::ChunkLen).value, 0);
+    assert_eq!(direct.get(LimitId::SegmentsMax).value, 127);
+    // And through the page cache, no rule for memory is left.
+    let buffered = limits(None);
+    assert_eq!(buffered.get(LimitId::SegmentsMax).value, u64::MAX);
+    assert_eq!(buffered.get(LimitId::AddrAlign).value, 1);
+    assert_eq!(buffered.get(LimitId::TransferLenOpt).source, Source::Sysfs);
 }
 
 #[test]
@@ -158,7 +165,7 @@ fn nonsense_is_left_out_and_never_panics() {
             let queue = QueueLimits::read(&folder);
             let nothing = DeviceFacts { physical_block: None, capacity: None, partition_start: None };
             let limits = device_limits(&queue, nothing);
-            assert_eq!(limits.get(LimitId::GapBoundary).value & 3, 0, "{text:?}");
+            assert!(limits.get(LimitId::PositionAlignOpt).value > 0, "{text:?}");
             let _ = (folder.partition_span(), folder.size_bytes(), folder.number(), folder.disk().number());
             let _ = kind::block_device(number(8, minor), Some(&folder));
         }
