@@ -70,7 +70,7 @@ pub(super) fn try_pieces(
     mem_align_bytes: u64,
 ) -> PieceProbe {
     let sizes = NotTried::Size { block_bytes, mem_align_bytes };
-    let possible = 2..=PROBE_BYTES_MAX;
+    let possible = 4..=PROBE_BYTES_MAX;
     if !possible.contains(&block_bytes) || !(1..=PROBE_BYTES_MAX).contains(&mem_align_bytes) {
         return PieceProbe::NotTried(sizes);
     }

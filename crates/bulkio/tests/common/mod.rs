@@ -14,6 +14,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
@@ -136,7 +137,7 @@ impl LoopDevice {
 impl Drop for LoopDevice {
     fn drop(&mut self) {
         for index in self.partitions.drain(..) {
-            report(run(Command::new("delpart").arg(&self.node).arg(index.to_string())));
+            report(run_until_free(Command::new("delpart").arg(&self.node).arg(index.to_string())));
         }
         report(run(Command::new("losetup").arg("--detach").arg(&self.node)));
     }
@@ -165,7 +166,7 @@ impl Mounted {
 
 impl Drop for Mounted {
     fn drop(&mut self) {
-        report(run(Command::new("umount").arg(self.point.path())));
+        report(run_until_free(Command::new("umount").arg(self.point.path())));
     }
 }
 
@@ -197,6 +198,20 @@ fn run(command: &mut Command) -> Result<String, String> {
         return Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned());
     }
     Err(format!("{command:?}: {} {}", output.status, String::from_utf8_lossy(&output.stderr).trim()))
+}
+
+/// Runs a command again while something is busy, five seconds at most: a process that another test's thread is
+/// just starting holds every open file for the moment between its fork and its exec.
+fn run_until_free(command: &mut Command) -> Result<String, String> {
+    let deadline = Instant::now() + Duration::from_secs(5);
+    loop {
+        match run(command) {
+            Err(error) if error.contains("busy") && Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            result => return result,
+        }
+    }
 }
 
 /// A failed cleanup must be seen, and must not hide the test's own failure.

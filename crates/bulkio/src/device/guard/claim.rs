@@ -138,3 +138,49 @@ pub(super) fn node_number(node: &Path) -> Option<DeviceNumber> {
     let is_block = FileType::from_raw_mode(statx.stx_mode.into()) == FileType::BlockDevice;
     is_block.then_some(DeviceNumber { major: statx.stx_rdev_major, minor: statx.stx_rdev_minor })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::probe::fake::FakeHost;
+
+    fn found(fake: &FakeHost, minor: u32) -> String {
+        Claims::find(&fake.host, DeviceNumber { major: 8, minor }).to_string()
+    }
+
+    fn disk() -> FakeHost {
+        let fake = FakeHost::new();
+        let part = [("partition", "1"), ("start", "2048"), ("size", "8")];
+        fake.device("8:0", "sda", &[]).device("8:1", "sda/sda1", &part).device("8:2", "sda/sda2", &part);
+        fake.device("9:0", "md0", &[]);
+        fake
+    }
+
+    #[test]
+    fn a_disk_is_used_where_its_partitions_are_and_they_where_it_is() {
+        let fake = disk();
+        fake.proc("self/mountinfo", "20 1 8:1 / /mnt/a\\040b rw - ext4 /dev/sda1 rw\nnonsense");
+        fake.stack("md0", "sda/sda2");
+        assert_eq!(found(&fake, 0), "sda1 is mounted at /mnt/a b, md0 is made of sda2");
+        assert_eq!(found(&fake, 1), "sda1 is mounted at /mnt/a b");
+        assert_eq!(found(&fake, 2), "md0 is made of sda2");
+        fake.proc("self/mountinfo", "20 1 8:0 / /mnt rw - ext4 /dev/sda rw");
+        assert_eq!(found(&fake, 1), "sda is mounted at /mnt");
+    }
+
+    #[test]
+    fn without_a_trace_the_message_says_where_else_to_look() {
+        let fake = FakeHost::new();
+        assert!(Claims::find(&fake.host, DeviceNumber { major: 8, minor: 0 }).is_empty());
+        assert!(found(&fake, 0).contains("another program holds it exclusively"));
+        fake.proc("self/mountinfo", "20 1 8:0 / /mnt rw - ext4 /dev/sda rw");
+        assert_eq!(found(&fake, 0), "8:0 is mounted at /mnt");
+    }
+
+    #[test]
+    fn only_nodes_of_block_devices_have_a_number() {
+        assert_eq!(node_number(Path::new("/dev/null")), None);
+        assert_eq!(node_number(Path::new("sda")), None);
+        assert_eq!(node_number(Path::new("/nowhere")), None);
+    }
+}
