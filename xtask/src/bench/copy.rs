@@ -15,7 +15,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use super::cache::{Cold, chill};
 use super::measure::{Cost, measure};
 use super::report::{Report, Table};
-use super::stats::{median, range};
+use super::stats::{median, median_ratio, range};
 use super::{data, fio};
 use crate::args::{options, size_bytes};
 use crate::workspace::Workspace;
@@ -38,7 +38,7 @@ enum Who {
 
 const PEERS: [Who; 4] = [Who::FioOverlap, Who::CpSync, Who::DdFsync, Who::DdDirect];
 
-/// All runs of one program; `broken` tells why it was left out.
+/// All runs of one program, which is left out once it is `broken`.
 struct Series {
     who: Who,
     wall_seconds: Vec<f64>,
@@ -87,8 +87,8 @@ pub(crate) fn run(words: &[&str]) -> Result<ExitCode> {
     let report = report(&series, bytes)?;
     let file = workspace.target.join("bench/copy.json");
     report.write(&file)?;
-    print!("\n{}\n{report}", table(&series, bytes));
-    println!("\nwritten to {}", file.display());
+    print!("\n{}ratios are ours over theirs, the median of the rounds\n\n{report}", table(&series, bytes));
+    println!("written to {}", file.display());
     Ok(ExitCode::SUCCESS)
 }
 
@@ -256,15 +256,23 @@ fn pool_bytes(printed: &str) -> Option<u64> {
 }
 
 fn table(series: &[Series], bytes: u64) -> Table {
-    let mut table =
-        Table::new(&["", "wall s", "(lowest - highest)", "MiB/s", "CPU s", "peak MiB", "ours/theirs", "CPU"]);
+    let mut table = Table::new(&[
+        "",
+        "wall s",
+        "(lowest - highest)",
+        "MiB/s",
+        "CPU s",
+        "peak MiB",
+        "wall ratio",
+        "CPU ratio",
+    ]);
     let ours = series.iter().find(|runner| runner.who == Who::Ours);
     for Series { who, wall_seconds, cpu_seconds, peak_mib, .. } in series {
         let (low, high) = range(wall_seconds);
         let wall = median(wall_seconds);
         let ratio = |of: fn(&Series) -> &Vec<f64>, theirs: &[f64]| {
             let ours = ours.filter(|_| *who != Who::Ours);
-            ours.map_or(String::new(), |ours| format!("{:.3}", super::stats::median_ratio(of(ours), theirs)))
+            ours.map_or(String::new(), |ours| format!("{:.3}", median_ratio(of(ours), theirs)))
         };
         table.row(vec![
             who.name().to_owned(),

@@ -41,8 +41,9 @@ pub(crate) fn documentation(workspace: &Workspace, step: &mut Step) -> Result<()
 pub(crate) fn without_std(workspace: &Workspace, step: &mut Step) -> Result<()> {
     let base = ["rustc", "--package", "scatterlist", "--lib", "--locked", "--no-default-features"];
     let bare = bare_target(workspace)?;
-    for features in ["", "alloc"] {
-        let mut arguments = [base.as_slice(), &["--features", features]].concat();
+    let variants: [&[&str]; 2] = [&[], &["--features", "alloc"]];
+    for features in variants {
+        let mut arguments = [base.as_slice(), features].concat();
         if let Some(target) = bare {
             arguments.extend(["--target", target]);
         }
