@@ -36,12 +36,15 @@ impl std::fmt::Display for Ended {
 ///
 /// The limit holds where nobody sits at a terminal: the program and its children then are a process
 /// group of their own, which is killed as one. At a terminal the limit is the person's Ctrl-C.
-pub(crate) fn run(mut command: Command, limit: Duration, mut line: impl FnMut(&str)) -> Result<Ended> {
-    let limited = !std::io::stdin().is_terminal();
+pub(crate) fn run(command: Command, limit: Duration, line: impl FnMut(&str)) -> Result<Ended> {
+    run_within(command, (!std::io::stdin().is_terminal()).then_some(limit), line)
+}
+
+fn run_within(mut command: Command, limit: Option<Duration>, mut line: impl FnMut(&str)) -> Result<Ended> {
     let (reader, writer) = std::io::pipe().context("cannot make a pipe")?;
     command.stdin(Stdio::null());
     command.stdout(writer.try_clone().context("cannot copy a pipe")?).stderr(writer);
-    if limited {
+    if limit.is_some() {
         command.process_group(0);
     }
     let mut child = command.spawn().with_context(|| format!("cannot run {command:?}"))?;
@@ -51,9 +54,7 @@ pub(crate) fn run(mut command: Command, limit: Duration, mut line: impl FnMut(&s
     let group = Pid::from_child(&child);
     let (done, over) = channel::<()>();
     let watch = std::thread::spawn(move || {
-        if !limited {
-            return false;
-        }
+        let Some(limit) = limit else { return false };
         let late = over.recv_timeout(limit) == Err(RecvTimeoutError::Timeout);
         if late {
             // A group that is gone already is what we wanted.
@@ -97,5 +98,14 @@ mod tests {
         assert_eq!(lines, ["one", "two", "three"]);
         assert_eq!(ended.status.code(), Some(3));
         assert!(!ended.late && !ended.success());
+    }
+
+    #[test]
+    fn a_late_program_is_ended_with_its_children() {
+        let mut lines = 0;
+        let limit = Some(Duration::from_millis(200));
+        let ended = run_within(shell("echo here; sleep 600 & sleep 600"), limit, |_| lines += 1).unwrap();
+        assert!(ended.late && !ended.success());
+        assert_eq!(lines, 1);
     }
 }

@@ -89,14 +89,21 @@ impl Workspace {
         Ok(built)
     }
 
-    /// The command under test: what BULKIO_BIN names, or else a fresh release build.
-    pub(crate) fn release_command(&self) -> Result<PathBuf> {
-        if let Some(file) = std::env::var_os("BULKIO_BIN") {
-            return std::path::absolute(&file).with_context(|| format!("BULKIO_BIN={}", file.display()));
-        }
+    /// The release build of the command, made now.
+    pub(crate) fn release_build(&self) -> Result<PathBuf> {
         let built = self.build(&["build", "--release", "--locked", "--package", "bulkio-cli"])?;
-        let command = built.into_iter().find(|file| file.name == "bulkio");
+        let command = built.into_iter().find(|file| file.name == "bulkio" && !file.is_test);
         Ok(command.context("the package bulkio-cli built no command named bulkio")?.file)
+    }
+
+    /// The command to bench: what BULKIO_BIN names, or else the release build.
+    pub(crate) fn command_to_bench(&self) -> Result<PathBuf> {
+        match std::env::var_os("BULKIO_BIN") {
+            Some(file) => {
+                std::path::absolute(&file).with_context(|| format!("BULKIO_BIN={}", file.display()))
+            }
+            None => self.release_build(),
+        }
     }
 }
 

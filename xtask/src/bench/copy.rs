@@ -73,7 +73,7 @@ pub(crate) fn run(words: &[&str]) -> Result<ExitCode> {
     check_folder(&folder, bytes)?;
     let scratch = scratch::in_folder(&folder)?;
     let setting = Setting {
-        command: workspace.release_command()?,
+        command: workspace.command_to_bench()?,
         source: scratch.path().join("source"),
         destination: scratch.path().join("destination"),
         bytes,

@@ -61,9 +61,7 @@ pub(crate) fn run(
     step: &mut Step,
 ) -> Result<()> {
     let tests = workspace.build(&["test", "--workspace", "--locked", "--no-run"])?;
-    let command = workspace.build(&["build", "--release", "--locked", "--package", "bulkio-cli"])?;
-    let command = command.into_iter().find(|file| file.name == "bulkio" && !file.is_test);
-    let command = copy_in(&command.context("no command named bulkio was built")?.file, scratch)?;
+    let command = copy_in(&workspace.release_build()?, scratch)?;
     let owner = if is_root() { Some(nobody()?) } else { None };
 
     let mut total = 0;

@@ -21,6 +21,8 @@ pub(crate) fn run(
     let log = SkipLog::new(scratch, "skipped")?;
     let mut command = workspace.cargo(&["test", "--workspace", "--locked", "--no-fail-fast"]);
     command.args(filter);
+    // The development build is what this run tests, whatever was benched before.
+    command.env_remove("BULKIO_BIN");
     command.env(skips::VARIABLE, log.path()).env(INSIDE, "1");
     command.env("TMPDIR", scratch).env("PATH", programs::search_path());
     let mut reader = Reader::default();
