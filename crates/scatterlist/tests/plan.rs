@@ -50,7 +50,7 @@ fn run<S: Segments<Addr = PhysAddr> + ?Sized>(
             Err(error) => return (planned, Some(error)),
         }
     }
-    assert_eq!(sum, bytes, "every byte is planned");
+    assert_eq!(sum, bytes, "every byte is planned: {planned:?}");
     (planned, None)
 }
 
@@ -63,7 +63,13 @@ fn value(limits: &Limits, id: LimitId) -> u64 {
 fn check_request(list: &[Seg], from: u64, request: &Planned, limits: &Limits, policy: Policy) {
     let get = |id| value(limits, id);
     let sum: u64 = request.pieces.iter().map(Piece::len_bytes).sum();
-    assert_eq!(sum, request.len);
+    let stated = || {
+        limits
+            .iter()
+            .filter(|(id, limit)| limit.value != id.neutral())
+            .map(|(id, limit)| (id.name(), limit.value))
+    };
+    assert_eq!(sum, request.len, "{policy:?} {request:?} {list:?} {:?}", stated().collect::<Vec<_>>());
     assert_eq!(request.len % get(LimitId::TotalLenAlign), 0, "total_len_align");
     assert_eq!(request.len % get(LimitId::PositionAlign), 0, "length by position_align");
     assert!(request.len >= get(LimitId::TransferLenMin), "transfer_len_min");
@@ -300,7 +306,9 @@ proptest! {
             .hard(LimitId::BounceOffsetMask, 0)
             .hard(LimitId::SegmentLenMax, u64::MAX)
             .hard(LimitId::SegmentBoundary, 0)
-            .hard(LimitId::PageLen, 0);
+            .hard(LimitId::PageLen, 0)
+            .hard(LimitId::PositionOffset, 0)
+            .hard(LimitId::ChunkLen, 7 * 4096 * 65);
         let Ok(limits) = limits.build() else { return Ok(()) };
         let list = fill(segments, unit(&limits));
         let (_, error) = run(&list, Position::At(0), &limits, Policy::SplitOrBounce);
@@ -396,8 +404,19 @@ proptest! {
             builder = builder.hard(ids[id % ids.len()], value);
         }
         let Ok(limits) = builder.build() else { return Ok(()) };
-        let flat: Vec<Seg> =
-            pairs.iter().filter_map(|(a, l)| Segment::new(PhysAddr::new(*a), l >> 1).ok()).collect();
+        // The work of a plan is its pieces, so a list of absurd length gets segments of some length.
+        let least = [LimitId::SegmentLenMax, LimitId::SegmentBoundary, LimitId::PageLen]
+            .into_iter()
+            .map(|id| value(&limits, id))
+            .filter(|value| *value != 0)
+            .fold(value(&limits, LimitId::TransferLenMax), u64::min);
+        let flat: Vec<Seg> = pairs
+            .iter()
+            .filter_map(|(a, l)| {
+                let len = (l >> 1).min(least.saturating_mul(300)).max(1);
+                Segment::new(PhysAddr::new(*a), len).ok()
+            })
+            .collect();
         if flat.is_empty() { return Ok(()) }
         for policy in POLICIES {
             for ready in plan(&flat[..], Position::At(position), &limits, policy).take(50) {
