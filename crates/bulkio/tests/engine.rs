@@ -651,3 +651,42 @@ fn registration_shrinks_to_the_memlock_limit() {
         assert_eq!(memory.bytes()[at..at + 4096], [0; 4096]);
     }
 }
+
+/// What a container does: io_uring forbidden by a filter of system calls, in a child.
+#[test]
+fn forbidden_io_uring_is_explained() {
+    const NAME: &str = "forbidden_io_uring_is_explained";
+    const CHILD: &str = "BULKIO_TEST_SECCOMP_CHILD";
+    if std::env::var_os(CHILD).is_none() {
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+        let child = child.args([NAME, "--exact", "--nocapture"]).env(CHILD, "1").output().unwrap();
+        eprint!("{}", String::from_utf8_lossy(&child.stderr));
+        assert!(child.status.success(), "{}", String::from_utf8_lossy(&child.stdout));
+        return;
+    }
+    // The number of the call is the first word of the filter's data (seccomp(2)).
+    let step = |code: u32, k: u32, jt, jf| libc::sock_filter { code: code as u16, jt, jf, k };
+    let setup = libc::SYS_io_uring_setup as u32;
+    let mut filter = [
+        step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
+        step(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, setup, 0, 1),
+        step(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ERRNO | libc::EPERM.unsigned_abs(), 0, 0),
+        step(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ALLOW, 0, 0),
+    ];
+    let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
+    // SAFETY: takes no memory.
+    let closed = unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
+    // SAFETY: the program and its filter are valid for the call.
+    let set = unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program) };
+    if closed != 0 || set != 0 {
+        return skip(NAME, "no filter of system calls can be set");
+    }
+    let engine = TestEngine::new(EngineOptions::default()).unwrap();
+    assert_eq!(engine.report().kind, EngineKind::Blocking);
+    let refused = engine.report().refused.clone().unwrap();
+    assert!(refused.contains("io_uring_setup failed: Operation not permitted"), "{refused}");
+    let forced = TestEngine::new(EngineOptions { kind: EngineChoice::Uring, ..EngineOptions::default() });
+    assert_eq!(forced.err(), Some(EngineError::Uring { reason: refused }));
+    drop(engine);
+    buffered_round_trip_at_odd_offsets(EngineChoice::Auto);
+}
