@@ -10,6 +10,7 @@
 mod error;
 mod kind;
 mod ladder;
+mod lease;
 mod mapping;
 mod range;
 mod slot;
