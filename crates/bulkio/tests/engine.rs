@@ -14,9 +14,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bulkio::engine::{
-    Completion, EngineChoice, EngineError, EngineKind, EngineOptions, FileError, FlushKind, LoggedKind,
-    Registration, ShortTransfer, SubmitReason, WaitError,
+    Completion, Engine, EngineChoice, EngineError, EngineKind, EngineOptions, FileError, FixedRegion,
+    FlushKind, LoggedKind, Registration, ShortTransfer, SubmitReason, WaitError,
 };
+use bulkio::pages::{PageKindRequest, PagePool, PoolOptions};
 use rustix::io::write;
 use rustix::pipe::{PipeFlags, pipe_with};
 use scatterlist::Direction::{FromDevice, ToDevice};
@@ -602,6 +603,40 @@ fn memory_within_the_region_goes_through_it() {
     assert_eq!(Arc::strong_count(&memory), 2);
     drop(engine);
     assert_eq!(Arc::strong_count(&memory), 1);
+}
+
+/// A pool's slots, two to a registered buffer: the index tells which, and what lies across two is not fixed.
+#[test]
+fn slots_of_a_pool_go_through_its_buffers() {
+    const NAME: &str = "slots_of_a_pool_go_through_its_buffers";
+    const SLOT: u64 = 64 << 10;
+    let options = PoolOptions { slot_len: 64 << 10, slots: 6, kind: PageKindRequest::Auto };
+    let pool = Arc::new(PagePool::new(options).unwrap());
+    let start = pool.range().0;
+    let fixed = Some(FixedRegion::from_pool(Arc::clone(&pool)).with_buffer_len(2 * SLOT));
+    let options = EngineOptions { kind: EngineChoice::Uring, fixed, log: true, ..EngineOptions::default() };
+    let mut engine = match Engine::<Arc<PagePool>, ()>::new(options) {
+        Ok(engine) => engine,
+        Err(error) => return skip(NAME, &error.to_string()),
+    };
+    if engine.report().fixed != (Registration::Whole { bytes: 6 * SLOT }) {
+        return skip(NAME, &format!("{:?}", engine.report().fixed));
+    }
+    let id = engine.add_file(Arc::new(File::open("/dev/zero").unwrap().into())).unwrap();
+    for (at, len) in
+        [(0, SLOT), (SLOT, SLOT), (2 * SLOT, SLOT), (5 * SLOT, SLOT), (SLOT, SLOT + 1), (5 * SLOT, SLOT - 1)]
+    {
+        let list = ScatterList::from(Segment::new(start.checked_add(at).unwrap(), len).unwrap());
+        // SAFETY: the pool keeps its memory, and no slot of it is taken.
+        let lease = unsafe { Lease::from_raw(list, Arc::clone(&pool)) };
+        engine.submit(id, Request::new(lease, FromDevice, Stream, ()), &Limits::default()).unwrap();
+        let Some(Completion::Transfer { outcome, .. }) = engine.wait().unwrap() else {
+            panic!("not a transfer")
+        };
+        assert_eq!(outcome, Outcome::whole(len));
+    }
+    let fixed: Vec<_> = engine.take_log().iter().map(|entry| entry.fixed).collect();
+    assert_eq!(fixed, [Some(0), Some(0), Some(1), Some(2), None, Some(2)]);
 }
 
 /// Registration under a small memlock limit, in a child that gives root up: root is never refused.

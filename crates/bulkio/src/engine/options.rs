@@ -10,6 +10,11 @@ use std::time::Duration;
 
 use scatterlist::CpuAddr;
 
+use crate::pages::PagePool;
+
+/// The longest buffer that io_uring registers, in bytes (`io_uring_register(2)`).
+const FIXED_BUFFER_LEN_MAX: u64 = 1 << 30;
+
 /// The greatest depth of an engine.
 pub const DEPTH_MAX: u32 = 4096;
 
@@ -30,6 +35,7 @@ pub enum EngineChoice {
 pub struct FixedRegion {
     start: CpuAddr,
     len: u64,
+    buffer_len: u64,
     keeper: Arc<dyn Any + Send + Sync>,
 }
 
@@ -42,7 +48,29 @@ impl FixedRegion {
     /// would miss the new memory.)
     #[must_use]
     pub unsafe fn new(start: CpuAddr, len: u64, keeper: Arc<dyn Any + Send + Sync>) -> Self {
-        Self { start, len, keeper }
+        Self { start, len, buffer_len: FIXED_BUFFER_LEN_MAX, keeper }
+    }
+
+    /// Names all slots of a pool, cut so that none lies across two registered buffers.
+    #[must_use]
+    pub fn from_pool(pool: Arc<PagePool>) -> Self {
+        let (start, len) = pool.range();
+        let slot_len = u64::try_from(pool.slot_len()).unwrap_or(u64::MAX);
+        let buffer_len = u64::from(pool.slots_per_range()).saturating_mul(slot_len);
+        // SAFETY: a pool keeps its one mapping as it is until the pool itself is dropped.
+        unsafe { Self::new(start, len, pool) }.with_buffer_len(buffer_len)
+    }
+
+    /// Cuts the region into registered buffers of `len` bytes each, at most 1 GiB, which is the default.
+    ///
+    /// A transfer goes through one buffer: memory that lies across two is not taken as registered.
+    #[must_use]
+    pub fn with_buffer_len(self, len: u64) -> Self {
+        Self { buffer_len: len.clamp(1, FIXED_BUFFER_LEN_MAX), ..self }
+    }
+
+    pub(super) const fn buffer_len(&self) -> u64 {
+        self.buffer_len
     }
 
     /// Returns the first address.

@@ -14,7 +14,7 @@ use rustix::process::{Resource, getrlimit};
 use scatterlist::Addr;
 
 use super::options::{FixedRegion, Registration};
-use super::uring::{FIXED_BYTES_MAX, Fixed, Uring};
+use super::uring::{Fixed, Uring};
 
 /// Slots of the table of registered files.
 const FILE_SLOTS: u32 = 16;
@@ -146,6 +146,7 @@ fn probe(ring: &mut IoUring) -> Result<(), String> {
 /// Registers the region, or as much of its front as the system takes: half, a quarter, down to nothing.
 fn register_region(ring: &IoUring, region: &FixedRegion) -> (Fixed, Registration) {
     let (start, of) = (region.start().raw(), region.len_bytes());
+    let buffer_len = region.buffer_len();
     let page = u64::try_from(rustix::param::page_size()).unwrap_or(4096);
     let mut bytes = of;
     let mut reason = "the region is empty".to_owned();
@@ -158,8 +159,12 @@ fn register_region(ring: &IoUring, region: &FixedRegion) -> (Fixed, Registration
         // SAFETY: the region stays mapped while its keeper lives, which the back end keeps longer than
         // the ring.
         match unsafe { ring.submitter().register_buffers(&buffers) } {
-            Ok(()) if bytes == of => return (Fixed { start, len: bytes }, Registration::Whole { bytes }),
-            Ok(()) => return (Fixed { start, len: bytes }, Registration::Partial { bytes, of, reason }),
+            Ok(()) => {
+                let whole = Registration::Whole { bytes };
+                let registration =
+                    if bytes == of { whole } else { Registration::Partial { bytes, of, reason } };
+                return (Fixed { start, len: bytes, buffer_len }, registration);
+            }
             Err(error) if error.raw_os_error() == Some(libc::ENOMEM) => {
                 reason = match getrlimit(Resource::Memlock).current {
                     Some(limit) => format!(
@@ -183,7 +188,7 @@ fn buffers(region: &FixedRegion, bytes: u64) -> Option<Vec<libc::iovec>> {
     let mut buffers = Vec::new();
     let mut at = 0;
     while at < bytes {
-        let len = bytes.checked_sub(at)?.min(FIXED_BYTES_MAX);
+        let len = bytes.checked_sub(at)?.min(region.buffer_len());
         let pointer = region.start().checked_add(at)?.as_ptr();
         if pointer.is_null() {
             return None;

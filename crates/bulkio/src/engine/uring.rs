@@ -26,14 +26,12 @@ const CANCEL_KEY: u64 = u64::MAX;
 /// Bytes that are pushed before they are worth a system call of their own.
 const NUDGE_BYTES: u64 = 256 << 10;
 
-/// Bytes of one registered buffer: the kernel takes up to 1 GiB (`io_uring_register(2)`).
-pub(super) const FIXED_BYTES_MAX: u64 = 1 << 30;
-
-/// The registered part of the fixed region, in buffers of [`FIXED_BYTES_MAX`].
+/// The registered part of the fixed region, in buffers of `buffer_len` bytes, the last perhaps shorter.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Fixed {
     pub(super) start: u64,
     pub(super) len: u64,
+    pub(super) buffer_len: u64,
 }
 
 /// The io_uring back end.
@@ -77,11 +75,9 @@ impl Uring {
     pub(super) fn fixed_index(&self, addr: u64, len: u64) -> Option<u16> {
         let offset = addr.checked_sub(self.fixed.start)?;
         let end = offset.checked_add(len).filter(|end| *end <= self.fixed.len)?;
-        let index = offset / FIXED_BYTES_MAX;
-        if len == 0 || end.saturating_sub(1) / FIXED_BYTES_MAX != index {
-            return None;
-        }
-        u16::try_from(index).ok()
+        let index = offset.checked_div(self.fixed.buffer_len)?;
+        let last = end.checked_sub(1)?.checked_div(self.fixed.buffer_len)?;
+        if last == index { u16::try_from(index).ok() } else { None }
     }
 
     pub(super) fn register_file(&self, slot: u32, fd: RawFd) -> bool {
