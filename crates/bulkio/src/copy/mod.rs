@@ -14,6 +14,7 @@ mod geometry;
 mod options;
 mod pipeline;
 mod report;
+mod single;
 mod state;
 
 pub use crate::device::DirectMode;

@@ -22,8 +22,11 @@ impl File {
     }
 
     fn size(&self, bytes: u64) -> Result<u64, PrepareError> {
-        let stat = rustix::fs::fstat(self.routes.buffered())
-            .map_err(|errno| PrepareError { operation: "asking the file for its size", bytes, errno })?;
+        let stat = rustix::fs::fstat(self.routes.buffered()).map_err(|errno| PrepareError {
+            operation: "asking the file for its size",
+            bytes,
+            errno,
+        })?;
         Ok(u64::try_from(stat.st_size).unwrap_or(0))
     }
 }
@@ -75,8 +78,11 @@ impl Device for File {
         let size = self.size(end)?;
         if size < end || (exact && size > end) {
             let operation = "setting the length of the destination";
-            rustix::fs::ftruncate(self.routes.buffered(), end)
-                .map_err(|errno| PrepareError { operation, bytes: end, errno })?;
+            rustix::fs::ftruncate(self.routes.buffered(), end).map_err(|errno| PrepareError {
+                operation,
+                bytes: end,
+                errno,
+            })?;
         }
         Ok(())
     }

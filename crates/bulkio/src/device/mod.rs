@@ -21,7 +21,7 @@ use scatterlist::Limits;
 
 pub use route::{DirectMode, DirectRefused, Routes};
 
-use crate::probe::Probe;
+use crate::probe::{Kind, Probe};
 
 /// The classes there are.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -72,7 +72,7 @@ pub trait Device: fmt::Debug {
 
     /// Says whether it has no positions.
     fn is_stream(&self) -> bool {
-        matches!(self.class(), Class::Pipe | Class::Char)
+        false
     }
 
     /// Returns the limits of the route that is taken.
@@ -112,14 +112,25 @@ pub struct PrepareError {
     pub errno: Errno,
 }
 
-/// Makes the device of an open descriptor.
+/// Makes the device of an open descriptor; `stream` reads or writes it from where it stands to its end,
+/// whatever it is.
 #[must_use]
-pub fn device_of(fd: Arc<OwnedFd>, probe: Probe, mode: DirectMode, writes: bool) -> Box<dyn Device> {
-    use crate::probe::Kind;
-    match probe.kind {
-        Kind::File(_) => Box::new(file::File::new(Routes::new(fd, &probe, mode, writes), probe)),
-        Kind::BlockDevice(_) => Box::new(block::Block::new(Routes::new(fd, &probe, mode, writes), probe)),
-        Kind::Pipe => Box::new(stream::Stream::new(Routes::streamed(fd, &probe), probe, Class::Pipe)),
-        _ => Box::new(stream::Stream::new(Routes::streamed(fd, &probe), probe, Class::Char)),
+pub fn device_of(
+    fd: Arc<OwnedFd>,
+    probe: Probe,
+    mode: DirectMode,
+    writes: bool,
+    stream: bool,
+) -> Box<dyn Device> {
+    let class = match probe.kind {
+        Kind::File(_) => Class::File,
+        Kind::BlockDevice(_) => Class::Block,
+        Kind::Pipe => Class::Pipe,
+        _ => Class::Char,
+    };
+    match class {
+        Class::File if !stream => Box::new(file::File::new(Routes::new(fd, &probe, mode, writes), probe)),
+        Class::Block if !stream => Box::new(block::Block::new(Routes::new(fd, &probe, mode, writes), probe)),
+        _ => Box::new(stream::Stream::new(Routes::streamed(fd, &probe), probe, class)),
     }
 }

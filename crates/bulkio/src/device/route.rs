@@ -71,12 +71,7 @@ impl Routes {
     #[must_use]
     pub fn new(fd: Arc<OwnedFd>, probe: &Probe, mode: DirectMode, writes: bool) -> Self {
         let direct = open_direct(&fd, probe, mode, writes);
-        Self {
-            buffered: fd,
-            direct,
-            direct_limits: probe.limits,
-            buffered_limits: *probe.buffered_limits(),
-        }
+        Self { buffered: fd, direct, direct_limits: probe.limits, buffered_limits: *probe.buffered_limits() }
     }
 
     /// Makes the one route of a stream.

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::{Class, Device, PrepareError, Routes};
 use crate::probe::Probe;
 
-/// A stream.
+/// A stream: read and written from where it stands.
 #[derive(Debug)]
 pub struct Stream {
     routes: Routes,
@@ -30,6 +30,10 @@ impl Device for Stream {
 
     fn routes(&self) -> &Routes {
         &self.routes
+    }
+
+    fn is_stream(&self) -> bool {
+        true
     }
 
     fn len_bytes(&self) -> Option<u64> {

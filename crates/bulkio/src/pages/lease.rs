@@ -1,12 +1,9 @@
-//! From slots to leases, and from a pool to the region that an engine registers: the two promises that
-//! connect pages with what lies above them.
-#![expect(unsafe_code, reason = "the promises of Lease::from_raw and FixedRegion::new")]
-
-use std::sync::Arc;
+//! From slots to leases: the promise that connects pages with requests.
+#![expect(unsafe_code, reason = "the promise of Lease::from_raw")]
 
 use scatterlist::{Addr, CpuAddr, Lease, ScatterList, Segment, SegmentError};
 
-use super::{PagePool, Slot};
+use super::Slot;
 
 /// A part of a slot that cannot be leased. The slot comes back.
 #[derive(Debug, thiserror::Error)]
@@ -43,15 +40,5 @@ impl Slot {
             return Err(wraps);
         }
         Segment::new(CpuAddr::new(addr.checked_add(offset).ok_or(wraps)?), len)
-    }
-}
-
-impl PagePool {
-    /// Returns what [`FixedRegion`](crate::engine::FixedRegion) needs: all of the pool's memory, and its keeper.
-    #[must_use]
-    pub fn fixed_region(self: &Arc<Self>) -> crate::engine::FixedRegion {
-        let (start, len) = self.range();
-        // SAFETY: the pool maps this memory once, and unmaps it only when it drops.
-        unsafe { crate::engine::FixedRegion::new(start, len, Arc::<Self>::clone(self)) }
     }
 }
