@@ -60,6 +60,9 @@ const MEMORY_FILE_SYSTEMS: [&str; 3] = ["tmpfs", "ramfs", "devtmpfs"];
 /// The descriptors and limits of one end.
 #[derive(Debug)]
 pub struct Routes {
+    /// The descriptor that holds the exclusive claim on a disk. It goes to no engine: a ring lets go of its
+    /// files some time after it is closed, and the claim must end with the copy.
+    _claim: Option<Arc<OwnedFd>>,
     buffered: Arc<OwnedFd>,
     direct: Result<Arc<OwnedFd>, DirectRefused>,
     direct_limits: Limits,
@@ -71,7 +74,21 @@ impl Routes {
     #[must_use]
     pub fn new(fd: Arc<OwnedFd>, probe: &Probe, mode: DirectMode, writes: bool) -> Self {
         let direct = open_direct(&fd, probe, mode, writes);
-        Self { buffered: fd, direct, direct_limits: probe.limits, buffered_limits: *probe.buffered_limits() }
+        let reopened = match probe.kind {
+            Kind::BlockDevice(_) if writes => reopen(&fd, OFlags::WRONLY).ok(),
+            _ => None,
+        };
+        let (claim, buffered) = match reopened {
+            Some(beside) => (Some(fd), Arc::new(beside)),
+            None => (None, fd),
+        };
+        Self {
+            _claim: claim,
+            buffered,
+            direct,
+            direct_limits: probe.limits,
+            buffered_limits: *probe.buffered_limits(),
+        }
     }
 
     /// Makes the one route of a stream.
@@ -79,6 +96,7 @@ impl Routes {
     pub fn streamed(fd: Arc<OwnedFd>, probe: &Probe) -> Self {
         let limits = *probe.buffered_limits();
         Self {
+            _claim: None,
             buffered: fd,
             direct: Err(DirectRefused::Stream),
             direct_limits: limits,
@@ -135,16 +153,17 @@ fn open_direct(
         DirectIo::Unsupported { .. } => return Err(DirectRefused::FileSystem),
         DirectIo::Supported | DirectIo::Unknown => {}
     }
-    // A new open file description: the flag must not change under whoever else holds the first one.
-    let path: PathBuf = format!("/proc/self/fd/{}", fd.as_raw_fd()).into();
     let access = if writes { OFlags::RDWR } else { OFlags::RDONLY };
-    let flags = access | OFlags::DIRECT | OFlags::CLOEXEC;
-    let opened = match rustix::fs::open(&path, flags, Mode::empty()) {
+    let opened = match reopen(fd, access | OFlags::DIRECT) {
         // A destination that may be written but not read: ragged ends then go through the page cache.
-        Err(Errno::ACCESS) if writes => {
-            rustix::fs::open(&path, OFlags::WRONLY | OFlags::DIRECT | OFlags::CLOEXEC, Mode::empty())
-        }
+        Err(Errno::ACCESS) if writes => reopen(fd, OFlags::WRONLY | OFlags::DIRECT),
         other => other,
     };
     opened.map(Arc::new).map_err(DirectRefused::Open)
+}
+
+/// Opens the same file anew: flags must not change under whoever else holds the first description.
+fn reopen(fd: &OwnedFd, flags: OFlags) -> Result<OwnedFd, Errno> {
+    let path: PathBuf = format!("/proc/self/fd/{}", fd.as_raw_fd()).into();
+    rustix::fs::open(&path, flags | OFlags::CLOEXEC, Mode::empty())
 }
