@@ -1,2 +1,53 @@
-//! Skeleton.
-fn main() {}
+//! Everything a developer of bulkio runs, behind `cargo xtask`.
+//!
+//! `test` runs every check and every test and counts them; `bench` measures us beside our peers.
+//! Both work from a clean checkout, need no input, and write only below the target directory and one
+//! temporary directory on a disk. Exit status: 0 when all is well, 1 when a check failed, 2 when the
+//! command line is wrong or the task could not be done.
+
+mod args;
+mod bench;
+mod process;
+mod programs;
+mod scratch;
+mod test;
+mod workspace;
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+
+const USAGE: &str = "\
+usage: cargo xtask <task>
+
+  test [NAME]     every check and every test; with NAME only the tests whose name contains it
+  bench copy      file to file beside dd, cp and fio  [--rounds N] [--size SIZE] [--dir DIR]
+  bench core      the planner and the list beside their peers
+
+Figures go to target/bench/*.json. BULKIO_BIN=FILE benches that file instead of the built command.";
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    match run(&words) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(words: &[String]) -> Result<ExitCode> {
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        [] | ["help" | "--help" | "-h", ..] | [_, "--help" | "-h", ..] => {
+            println!("{USAGE}");
+            Ok(ExitCode::SUCCESS)
+        }
+        ["test"] => test::run(None),
+        ["test", name] if !name.starts_with('-') => test::run(Some(name)),
+        ["bench", "copy", rest @ ..] => bench::copy::run(rest),
+        ["bench", "core", ..] => bench::core_not_there_yet(),
+        other => bail!("there is no task `{}`\n\n{USAGE}", other.join(" ")),
+    }
+}

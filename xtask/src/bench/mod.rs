@@ -1,0 +1,22 @@
+//! Benches: us beside a peer, in one run, in turns.
+//!
+//! Absolute figures say little about another machine, so what counts are ratios of pairs measured in
+//! the same round ([`stats`]). A bench prints a table and gates and writes `target/bench/<name>.json`
+//! ([`report`]); a missed gate is shown, it is not an exit status.
+
+mod cache;
+pub(crate) mod copy;
+mod data;
+mod fio;
+mod measure;
+mod report;
+mod stats;
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+
+/// Holds the place of the bench of the planner and the list.
+pub(crate) fn core_not_there_yet() -> Result<ExitCode> {
+    bail!("`bench core` is not there yet; `bench copy` is")
+}

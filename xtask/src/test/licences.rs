@@ -1,0 +1,249 @@
+//! What the dependencies are: their licences, crates that bring C with them, their sources, advisories.
+//!
+//! cargo-deny does it where it is installed. Elsewhere the same is read from `cargo metadata`, with the
+//! lists of deny.toml, over every normal and build dependency. Both work without the network;
+//! advisories need a database that has to be fetched, so they are skipped without one.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail};
+use serde::Deserialize;
+
+use super::tally::Step;
+use super::{STEP_TIME, spdx};
+use crate::process;
+use crate::workspace::{Workspace, json_of};
+
+const CRATES_IO: &str = "registry+https://github.com/rust-lang/crates.io-index";
+
+#[derive(Debug, Deserialize)]
+struct Metadata {
+    packages: Vec<Package>,
+    workspace_members: Vec<String>,
+    resolve: Resolve,
+}
+
+#[derive(Debug, Deserialize)]
+struct Package {
+    id: String,
+    name: String,
+    version: String,
+    license: Option<String>,
+    source: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Resolve {
+    nodes: Vec<Node>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Node {
+    id: String,
+    deps: Vec<Dependency>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Dependency {
+    pkg: String,
+    dep_kinds: Vec<DependencyKind>,
+}
+
+/// `kind` is absent for a normal dependency, else `build` or `dev`.
+#[derive(Debug, Deserialize)]
+struct DependencyKind {
+    kind: Option<String>,
+}
+
+pub(crate) fn check(workspace: &Workspace, step: &mut Step) -> Result<()> {
+    let cargo_deny = workspace.cargo(&["deny", "--version"]).output().is_ok_and(|o| o.status.success());
+    if cargo_deny {
+        for what in ["licenses", "bans", "sources"] {
+            let ended = process::run_loud(workspace.cargo(&["deny", "--offline", "check", what]), STEP_TIME)?;
+            step.check(&format!("cargo deny check {what}: {ended}"), ended.success());
+        }
+    } else {
+        println!("cargo-deny is not installed; the same lists are checked here");
+        check_here(workspace, step)?;
+    }
+    advisories(workspace, cargo_deny, step)
+}
+
+fn check_here(workspace: &Workspace, step: &mut Step) -> Result<()> {
+    let file = workspace.root.join("deny.toml");
+    let rules = std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+    let (allowed, banned) = (list(&rules, "allow")?, list(&rules, "deny")?);
+
+    let host = host_target()?;
+    let arguments =
+        ["metadata", "--offline", "--locked", "--format-version", "1", "--filter-platform", &host];
+    let metadata: Metadata = json_of(workspace.cargo(&arguments))?;
+    let used = used_packages(&metadata);
+    println!("{} packages in the normal and build dependencies", used.len());
+
+    report(step, "licences", unlicensed(&used, &allowed));
+    report(step, "no C library at build time", banned_among(&used, &banned));
+    report(step, "sources", foreign(&used));
+    let mut versions: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for package in &used {
+        versions.entry(&package.name).or_default().push(&package.version);
+    }
+    for (name, versions) in versions.iter().filter(|(_, versions)| versions.len() > 1) {
+        println!("warning: {name} is there in {} versions: {}", versions.len(), versions.join(", "));
+    }
+    Ok(())
+}
+
+fn report(step: &mut Step, check: &str, faults: Vec<String>) {
+    for fault in &faults {
+        println!("{check}: {fault}");
+    }
+    println!("{check}: {}", if faults.is_empty() { "ok" } else { "FAILED" });
+    step.check(&format!("{check}: {}", faults.join("; ")), faults.is_empty());
+}
+
+/// Every package that a member reaches over dependencies which are not for tests alone.
+fn used_packages(metadata: &Metadata) -> Vec<&Package> {
+    let nodes: BTreeMap<&str, &Node> = metadata.resolve.nodes.iter().map(|n| (n.id.as_str(), n)).collect();
+    let mut open: Vec<&str> = metadata.workspace_members.iter().map(String::as_str).collect();
+    let mut seen: BTreeSet<&str> = BTreeSet::new();
+    while let Some(id) = open.pop() {
+        if !seen.insert(id) {
+            continue;
+        }
+        let dependencies = nodes.get(id).map_or(&[][..], |node| &node.deps);
+        let not_dev = |d: &&Dependency| d.dep_kinds.iter().any(|kind| kind.kind.as_deref() != Some("dev"));
+        open.extend(dependencies.iter().filter(not_dev).map(|d| d.pkg.as_str()));
+    }
+    metadata.packages.iter().filter(|package| seen.contains(package.id.as_str())).collect()
+}
+
+fn unlicensed(used: &[&Package], allowed: &[String]) -> Vec<String> {
+    let fault = |package: &&Package| {
+        let Package { name, version, license, .. } = package;
+        let Some(licence) = license else { return Some(format!("{name} {version} names no licence")) };
+        match spdx::satisfied(licence, allowed) {
+            Some(true) => None,
+            Some(false) => {
+                Some(format!("{name} {version} is under {licence}, which deny.toml does not allow"))
+            }
+            None => Some(format!("{name} {version} has a licence that cannot be read: {licence}")),
+        }
+    };
+    used.iter().filter_map(fault).collect()
+}
+
+fn banned_among(used: &[&Package], banned: &[String]) -> Vec<String> {
+    let hits = used.iter().filter(|package| banned.contains(&package.name));
+    hits.map(|package| format!("{} {} is banned by deny.toml", package.name, package.version)).collect()
+}
+
+fn foreign(used: &[&Package]) -> Vec<String> {
+    let fault = |package: &&Package| {
+        let source = package.source.as_deref()?;
+        (source != CRATES_IO).then(|| format!("{} {} comes from {source}", package.name, package.version))
+    };
+    used.iter().filter_map(fault).collect()
+}
+
+/// The strings of the array `name` in deny.toml, which stand one a line.
+fn list(rules: &str, name: &str) -> Result<Vec<String>> {
+    let start = format!("{name} = [");
+    let lines = rules.lines().skip_while(|line| line.trim() != start).skip(1);
+    let entries = lines.take_while(|line| line.trim() != "]").map(str::trim);
+    let entries: Vec<String> = entries
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .map(|line| line.trim_end_matches(',').trim_matches('"').to_owned())
+        .collect();
+    if entries.is_empty() {
+        bail!("deny.toml has no list `{name}` with one entry a line");
+    }
+    Ok(entries)
+}
+
+fn host_target() -> Result<String> {
+    let output = Command::new("rustc").arg("-vV").output().context("cannot run rustc")?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let host = text.lines().find_map(|line| line.strip_prefix("host: "));
+    Ok(host.context("rustc -vV names no host")?.to_owned())
+}
+
+fn advisories(workspace: &Workspace, cargo_deny: bool, step: &mut Step) -> Result<()> {
+    let home = std::env::var_os("CARGO_HOME").map(Into::into);
+    let home = home.or_else(|| std::env::home_dir().map(|home| home.join(".cargo")));
+    let database = home.is_some_and(|home| Path::new(&home).join("advisory-dbs").is_dir());
+    if !cargo_deny || !database {
+        let missing = if cargo_deny { "its database is not there" } else { "cargo-deny is not installed" };
+        let reason = format!("{missing}, and fetching needs the network");
+        println!("advisories: skipped, {reason}");
+        step.skip("advisories", reason);
+        return Ok(());
+    }
+    let ended = process::run_loud(workspace.cargo(&["deny", "--offline", "check", "advisories"]), STEP_TIME)?;
+    step.check(&format!("cargo deny check advisories: {ended}"), ended.success());
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn package(name: &str, licence: Option<&str>, source: Option<&str>) -> Package {
+        Package {
+            id: name.into(),
+            name: name.into(),
+            version: "1.0.0".into(),
+            license: licence.map(Into::into),
+            source: source.map(Into::into),
+        }
+    }
+
+    #[test]
+    fn lists_of_the_rules_file() {
+        let rules = "[licenses]\nallow = [\n    \"MIT\",\n    # why\n    \"Zlib\",\n]\n[bans]\ndeny = [\n  \"cc\"\n]\n";
+        assert_eq!(list(rules, "allow").unwrap(), ["MIT", "Zlib"]);
+        assert_eq!(list(rules, "deny").unwrap(), ["cc"]);
+        assert!(list(rules, "skip").is_err());
+    }
+
+    #[test]
+    fn the_real_rules_file_can_be_read() {
+        let rules = include_str!("../../../deny.toml");
+        assert!(list(rules, "allow").unwrap().contains(&"MIT".to_owned()));
+        assert!(list(rules, "deny").unwrap().contains(&"cc".to_owned()));
+    }
+
+    #[test]
+    fn each_fault_is_found() {
+        let good = package("good", Some("MIT OR GPL-3.0"), Some(CRATES_IO));
+        let bad = package("cc", Some("GPL-3.0"), Some("git+https://example.org/cc"));
+        let none = package("none", None, None);
+        let used = [&good, &bad, &none];
+        assert_eq!(unlicensed(&used, &["MIT".into()]).len(), 2);
+        assert_eq!(banned_among(&used, &["cc".into()]), ["cc 1.0.0 is banned by deny.toml"]);
+        assert_eq!(foreign(&used), ["cc 1.0.0 comes from git+https://example.org/cc"]);
+    }
+
+    #[test]
+    fn test_dependencies_do_not_count() {
+        let dependency = |pkg: &str, kind: Option<&str>| Dependency {
+            pkg: pkg.into(),
+            dep_kinds: vec![DependencyKind { kind: kind.map(Into::into) }],
+        };
+        let names = ["us", "normal", "build", "dev"];
+        let deps = vec![
+            dependency("normal", None),
+            dependency("build", Some("build")),
+            dependency("dev", Some("dev")),
+        ];
+        let metadata = Metadata {
+            packages: names.map(|name| package(name, Some("MIT"), None)).into(),
+            workspace_members: vec!["us".into()],
+            resolve: Resolve { nodes: vec![Node { id: "us".into(), deps }] },
+        };
+        let used: Vec<&str> = used_packages(&metadata).iter().map(|p| p.name.as_str()).collect();
+        assert_eq!(used, ["us", "normal", "build"]);
+    }
+}

@@ -1,0 +1,41 @@
+//! `cargo test --workspace`: unit, integration and documentation tests, as the user who runs this.
+
+use std::path::Path;
+
+use anyhow::{Result, bail};
+
+use super::libtest::Reader;
+use super::skips::{self, SkipLog};
+use super::tally::Step;
+use super::{INSIDE, STEP_TIME};
+use crate::workspace::Workspace;
+use crate::{process, programs};
+
+/// Runs the tests; their temporary files go below `scratch`.
+pub(crate) fn run(
+    workspace: &Workspace,
+    filter: Option<&str>,
+    scratch: &Path,
+    step: &mut Step,
+) -> Result<()> {
+    let log = SkipLog::new(scratch, "skipped")?;
+    let mut command = workspace.cargo(&["test", "--workspace", "--locked", "--no-fail-fast"]);
+    command.args(filter);
+    // The development build is what this run tests, whatever was benched before.
+    command.env_remove("BULKIO_BIN");
+    command.env(skips::VARIABLE, log.path()).env(INSIDE, "1");
+    command.env("TMPDIR", scratch).env("PATH", programs::search_path());
+    let mut reader = Reader::default();
+    let ended = process::run(command, STEP_TIME, |line| {
+        println!("{line}");
+        reader.line(line);
+    })?;
+    reader.finish(step, log.read()?, "");
+    if !ended.success() && step.failed == 0 {
+        bail!("cargo test ended with {ended}, though no test failed");
+    }
+    if filter.is_some() && step.passed + step.failed + step.skipped == 0 {
+        bail!("no test has a name that contains `{}`", filter.unwrap_or_default());
+    }
+    Ok(())
+}
