@@ -142,8 +142,8 @@ impl<A: Addr> ScatterList<A> {
                 return Ok(Appended::Merged);
             }
             self.tail.totals.join(open.end(), segment.addr().raw());
-            if self.tail.is_full() {
-                self.seal_tail();
+            if self.tail.is_packed() {
+                self.make_room();
             }
             self.tail.push(open);
         }
@@ -190,6 +190,7 @@ impl<A: Addr> ScatterList<A> {
             self.bounds.widen(&chunk.totals);
             let mut front = Chunk::new();
             front.push(segment);
+            front.recount();
             self.bounds.widen(&front.totals);
             self.chain.push_front(front);
         }
@@ -208,14 +209,24 @@ impl<A: Addr> ScatterList<A> {
         }
     }
 
-    /// Moves the tail chunk, made dense, to the end of the chain. Memory for the next one comes from the spare chunks.
+    /// Seals a full tail, or gives it more memory.
     #[cold]
+    pub(super) fn make_room(&mut self) {
+        if self.tail.is_full() {
+            self.seal_tail();
+        } else {
+            self.tail.grow();
+        }
+    }
+
+    /// Moves the tail chunk, made dense, to the end of the chain. Memory for the next one comes from the spare chunks.
     pub(super) fn seal_tail(&mut self) {
         if self.tail.is_empty() {
             self.bounds.widen(&self.tail.totals);
             self.tail.totals = Totals::EMPTY;
             return;
         }
+        self.tail.recount();
         self.bounds.widen(&self.tail.totals);
         if self.spare.is_empty() {
             let mut full = core::mem::replace(&mut self.tail, Chunk::new());

@@ -1,7 +1,8 @@
 //! [`Chunk`]: up to [`CHUNK_SEGMENTS_MAX`] segments in one block of memory, with their own totals.
 //!
 //! The links of the chain. A chunk has room at its end (append) and may have room at its front (prepend):
-//! entries before `start` are stale. Its totals include the join to the segment before its first.
+//! entries before `start` are stale. Its totals include the join to the segment before its first. While a chunk is
+//! filled, only the bounds of its totals are kept; the counts are made when it is sealed or split.
 
 use smallvec::SmallVec;
 
@@ -61,20 +62,32 @@ impl<A: Addr> Chunk<A> {
         self.entries.reserve_exact(segments.min(room));
     }
 
-    /// Adds an entry and its totals; the join before it is the caller's.
+    /// Says whether the memory at hand is used up; a full chunk's always is.
+    #[inline]
+    pub(super) fn is_packed(&self) -> bool {
+        self.entries.len() == self.entries.capacity()
+    }
+
+    /// Adds an entry and widens the bounds; the counts wait for [`Chunk::recount`], and the join before it is the
+    /// caller's.
     #[inline]
     pub(super) fn push(&mut self, segment: Segment<A>) {
-        self.totals.add(segment);
-        if self.entries.len() == self.entries.capacity() {
-            self.grow();
-        }
+        self.totals.cover(segment);
         self.entries.push(segment);
     }
 
+    /// Brings the counts up to date.
+    pub(super) fn recount(&mut self) {
+        let bytes = self.as_slice().iter().fold(0_u64, |sum, segment| sum.wrapping_add(segment.len()));
+        self.totals.bytes = bytes;
+        self.totals.segments = u64::try_from(self.len()).unwrap_or(u64::MAX);
+    }
+
+    /// Makes room for more, at most a chunk's worth. Amortised: half as much again, and at least a dozen.
     #[cold]
-    fn grow(&mut self) {
-        let room = CHUNK_SEGMENTS_MAX.saturating_sub(self.entries.len()).max(1);
-        self.entries.reserve_exact(self.entries.len().clamp(12, room.max(12)));
+    pub(super) fn grow(&mut self) {
+        let room = CHUNK_SEGMENTS_MAX.saturating_sub(self.entries.len());
+        self.entries.reserve_exact(self.entries.len().max(12).min(room));
     }
 
     /// Adds entries whose totals, joins included, the caller has.
@@ -107,8 +120,7 @@ impl<A: Addr> Chunk<A> {
     pub(super) fn pop_front(&mut self) -> Option<Segment<A>> {
         let first = self.as_slice().first().copied()?;
         self.start = self.start.saturating_add(1);
-        let bytes = self.totals.bytes.saturating_sub(first.len());
-        self.totals = self.totals.narrowed(bytes, self.totals.segments.saturating_sub(1));
+        self.less(first.len());
         Some(first)
     }
 
@@ -116,12 +128,21 @@ impl<A: Addr> Chunk<A> {
     pub(super) fn pop_back(&mut self) -> Option<Segment<A>> {
         let last = self.as_slice().last().copied()?;
         self.entries.pop();
-        let bytes = self.totals.bytes.saturating_sub(last.len());
         // The join before the entry stays an inner join of the list: the entry goes on as the open one.
         let gap_bits = self.totals.gap_bits;
-        self.totals = self.totals.narrowed(bytes, self.totals.segments.saturating_sub(1));
+        self.less(last.len());
         self.totals.gap_bits = gap_bits;
         Some(last)
+    }
+
+    /// Corrects the counts for one entry of `len` bytes that is gone.
+    fn less(&mut self, len: u64) {
+        if self.is_empty() {
+            self.totals = Totals::EMPTY;
+        } else {
+            self.totals.bytes = self.totals.bytes.saturating_sub(len);
+            self.totals.segments = self.totals.segments.saturating_sub(1);
+        }
     }
 
     /// Gives back stale and unused room, where that is more than a sixteenth.

@@ -45,8 +45,8 @@ impl<A: Addr> ScatterList<A> {
         if let Some(first) = first {
             // The seam: the open segment closes, and its join counts with its chunk.
             self.tail.totals.join(open.end(), first.addr().raw());
-            if self.tail.is_full() {
-                self.seal_tail();
+            if self.tail.is_packed() {
+                self.make_room();
             }
             self.tail.push(open);
             self.open = other.open.take();
@@ -161,6 +161,7 @@ impl<A: Addr> ScatterList<A> {
             core::mem::swap(&mut back.tail, &mut self.tail);
             back.chain.pop_front()
         } else {
+            self.tail.recount();
             Some(core::mem::replace(&mut self.tail, Chunk::new()))
         };
         let Some(mut chunk) = cut_chunk else { return Front { segments, cut: false } };
