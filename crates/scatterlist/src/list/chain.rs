@@ -142,10 +142,9 @@ impl<A: Addr> ScatterList<A> {
                 return Ok(Appended::Merged);
             }
             self.tail.totals.join(open.end(), segment.addr().raw());
-            if self.tail.is_packed() {
-                self.make_room();
+            if !self.tail.push_within(open) {
+                self.push_beyond(open);
             }
-            self.tail.push(open);
         }
         // Each segment holds a byte at least, so the count stays below the bytes.
         self.segments = self.segments.wrapping_add(1);
@@ -209,14 +208,13 @@ impl<A: Addr> ScatterList<A> {
         }
     }
 
-    /// Seals a full tail, or gives it more memory.
+    /// Closes a segment for which the tail has no memory at hand: a full tail is sealed, another one gets more.
     #[cold]
-    pub(super) fn make_room(&mut self) {
+    pub(super) fn push_beyond(&mut self, segment: Segment<A>) {
         if self.tail.is_full() {
             self.seal_tail();
-        } else {
-            self.tail.grow();
         }
+        self.tail.push(segment);
     }
 
     /// Moves the tail chunk, made dense, to the end of the chain. Memory for the next one comes from the spare chunks.

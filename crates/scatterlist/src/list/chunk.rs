@@ -4,38 +4,34 @@
 //! entries before `start` are stale. Its totals include the join to the segment before its first. While a chunk is
 //! filled, only the bounds of its totals are kept; the counts are made when it is sealed or split.
 
-use smallvec::SmallVec;
-
+use super::entries::Entries;
 use super::{Segment, Totals};
 use crate::Addr;
 
 /// Entries of a full chunk: 8 KiB of segments, so that links cost under half a byte a segment.
 pub(super) const CHUNK_SEGMENTS_MAX: usize = 512;
 
-/// Entries that fit without an allocation; one more segment, the open one, lives in the list itself.
-const INLINE_SEGMENTS: usize = 3;
-
 #[derive(Clone, Debug)]
 pub(super) struct Chunk<A: Addr> {
-    entries: SmallVec<[Segment<A>; INLINE_SEGMENTS]>,
+    entries: Entries<A>,
     start: usize,
     pub(super) totals: Totals,
 }
 
 impl<A: Addr> Chunk<A> {
     pub(super) fn new() -> Self {
-        Self { entries: SmallVec::new(), start: 0, totals: Totals::EMPTY }
+        Self { entries: Entries::new(), start: 0, totals: Totals::EMPTY }
     }
 
     pub(super) fn with_capacity(segments: usize) -> Self {
         let mut chunk = Self::new();
-        chunk.entries.reserve_exact(segments.min(CHUNK_SEGMENTS_MAX));
+        chunk.entries.reserve(segments.min(CHUNK_SEGMENTS_MAX));
         chunk
     }
 
     #[inline]
     pub(super) fn as_slice(&self) -> &[Segment<A>] {
-        self.entries.get(self.start..).unwrap_or_default()
+        self.entries.as_slice().get(self.start..).unwrap_or_default()
     }
 
     #[inline]
@@ -54,26 +50,32 @@ impl<A: Addr> Chunk<A> {
 
     /// Entries for which memory is held.
     pub(super) fn capacity(&self) -> usize {
-        if self.entries.spilled() { self.entries.capacity() } else { 0 }
+        self.entries.capacity()
     }
 
     pub(super) fn reserve(&mut self, segments: usize) {
         let room = CHUNK_SEGMENTS_MAX.saturating_sub(self.entries.len());
-        self.entries.reserve_exact(segments.min(room));
+        self.entries.reserve(segments.min(room));
     }
 
-    /// Says whether the memory at hand is used up; a full chunk's always is.
+    /// Adds an entry where there is memory for it, else says `false`: the fast path. Only the bounds are widened;
+    /// the counts wait for [`Chunk::recount`], and the join before the entry is the caller's.
     #[inline]
-    pub(super) fn is_packed(&self) -> bool {
-        self.entries.len() == self.entries.capacity()
+    pub(super) fn push_within(&mut self, segment: Segment<A>) -> bool {
+        let fits = self.entries.push_within(segment);
+        if fits {
+            self.totals.cover(segment);
+        }
+        fits
     }
 
-    /// Adds an entry and widens the bounds; the counts wait for [`Chunk::recount`], and the join before it is the
-    /// caller's.
-    #[inline]
+    /// As [`Chunk::push_within`], with more memory where there is none: half as much again, at least a dozen, at
+    /// most a chunk's worth.
     pub(super) fn push(&mut self, segment: Segment<A>) {
+        let len = self.entries.len();
+        let room = CHUNK_SEGMENTS_MAX.saturating_sub(len);
+        self.entries.push(segment, len.max(12).min(room).max(1));
         self.totals.cover(segment);
-        self.entries.push(segment);
     }
 
     /// Brings the counts up to date.
@@ -81,13 +83,6 @@ impl<A: Addr> Chunk<A> {
         let bytes = self.as_slice().iter().fold(0_u64, |sum, segment| sum.wrapping_add(segment.len()));
         self.totals.bytes = bytes;
         self.totals.segments = u64::try_from(self.len()).unwrap_or(u64::MAX);
-    }
-
-    /// Makes room for more, at most a chunk's worth. Amortised: half as much again, and at least a dozen.
-    #[cold]
-    pub(super) fn grow(&mut self) {
-        let room = CHUNK_SEGMENTS_MAX.saturating_sub(self.entries.len());
-        self.entries.reserve_exact(self.entries.len().max(12).min(room));
     }
 
     /// Adds entries whose totals, joins included, the caller has.
@@ -105,11 +100,11 @@ impl<A: Addr> Chunk<A> {
             }
             // Amortised: as much room in front as there are entries, within a chunk's size.
             let pad = self.entries.len().clamp(1, room);
-            self.entries.insert_many(0, core::iter::repeat_n(segment, pad));
+            self.entries.pad_front(segment, pad);
             self.start = pad;
         }
         self.start = self.start.saturating_sub(1);
-        if let Some(place) = self.entries.get_mut(self.start) {
+        if let Some(place) = self.entries.as_mut_slice().get_mut(self.start) {
             *place = segment;
         }
         self.totals.add(segment);
@@ -148,18 +143,18 @@ impl<A: Addr> Chunk<A> {
     /// Gives back stale and unused room, where that is more than a sixteenth.
     pub(super) fn make_dense(&mut self) {
         if self.start > 0 {
-            self.entries.drain(..self.start);
+            self.entries.drop_front(self.start);
             self.start = 0;
         }
         let unused = self.capacity().saturating_sub(self.entries.len());
         if unused.saturating_mul(16) > self.capacity() {
-            self.entries.shrink_to_fit();
+            self.entries.shrink();
         }
     }
 
     /// Removes everything and keeps the memory.
     pub(super) fn clear(&mut self) {
-        self.entries.clear();
+        self.entries.truncate(0);
         self.start = 0;
         self.totals = Totals::EMPTY;
     }
@@ -204,15 +199,15 @@ impl<A: Addr> Chunk<A> {
             back = core::mem::replace(self, front);
             back.start = place;
         } else {
-            back.entries.extend_from_slice(self.entries.get(place..).unwrap_or_default());
+            back.entries.extend_from_slice(self.entries.as_slice().get(place..).unwrap_or_default());
             self.entries.truncate(self.start.saturating_add(front_entries));
         }
         if let Some((head, rest)) = cut {
-            if let Some(last) = self.entries.last_mut() {
+            if let Some(last) = self.entries.as_mut_slice().last_mut() {
                 *last = head;
             }
             let first = back.start;
-            if let Some(first) = back.entries.get_mut(first) {
+            if let Some(first) = back.entries.as_mut_slice().get_mut(first) {
                 *first = rest;
             }
         }

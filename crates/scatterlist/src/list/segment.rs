@@ -67,6 +67,12 @@ impl<A: Addr> Segment<A> {
         Ok(Self { addr, len_and_barrier: len })
     }
 
+    /// A byte at address 0, for places that hold no segment yet.
+    #[cfg(feature = "alloc")]
+    pub(super) fn filler() -> Self {
+        Self { addr: A::new(0), len_and_barrier: 1 }
+    }
+
     /// Returns the same bytes with a merge barrier before them: no list joins them to what lies before.
     #[inline]
     #[must_use]

@@ -45,10 +45,9 @@ impl<A: Addr> ScatterList<A> {
         if let Some(first) = first {
             // The seam: the open segment closes, and its join counts with its chunk.
             self.tail.totals.join(open.end(), first.addr().raw());
-            if self.tail.is_packed() {
-                self.make_room();
+            if !self.tail.push_within(open) {
+                self.push_beyond(open);
             }
-            self.tail.push(open);
             self.open = other.open.take();
             self.take_chunks(other);
         } else {
