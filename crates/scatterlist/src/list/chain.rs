@@ -285,6 +285,7 @@ impl<A: Addr> ScatterList<A> {
 
     /// Iterates over the segments, first to last.
     #[must_use]
+    #[inline]
     pub fn iter(&self) -> Iter<'_, A> {
         let mut chunks = self.chain.iter();
         let first = chunks.next().unwrap_or(&self.tail);
