@@ -50,7 +50,8 @@ impl<A: Addr> ScatterList<A> {
     /// Appends `len` bytes from byte `offset` of the first page on. Adjacent pages merge.
     ///
     /// # Errors
-    /// As [`ScatterList::from_pages`]. After an error the list holds the pages before the one at fault.
+    /// As [`ScatterList::from_pages`]. After [`SelectError::Page`] the list holds the pages before the one at
+    /// fault; after another error it is unchanged.
     pub fn append_pages(
         &mut self,
         pages: &[A],
@@ -66,22 +67,65 @@ impl<A: Addr> ScatterList<A> {
         if offset.checked_add(len).is_none_or(|end| end > bytes) {
             return Err(SelectError::PastEnd { index: 0, offset, len, bytes });
         }
+        if self.bytes.checked_add(len).is_none() {
+            return Err(ListError { bytes: self.bytes, adding: len }.into());
+        }
+        let skip = usize::try_from(offset.checked_div(page_len).unwrap_or(0)).unwrap_or(usize::MAX);
+        let within = offset.checked_rem(page_len).unwrap_or(0);
+        let Some((first, rest)) = pages.get(skip..).and_then(<[A]>::split_first) else { return Ok(()) };
+        let here = page_len.saturating_sub(within).min(len);
+        let wraps = SegmentError::Wraps { addr: first.raw(), len: page_len };
+        let first = Segment::new(first.checked_add(within).ok_or(wraps)?, here)?;
         self.tail.reserve(pages.len());
-        let skip = offset.checked_div(page_len).unwrap_or(0);
-        let mut within = offset.checked_rem(page_len).unwrap_or(0);
-        let mut left = len;
-        let pages = pages.get(usize::try_from(skip).unwrap_or(usize::MAX)..).unwrap_or_default();
-        for page in pages {
-            if left == 0 {
-                break;
-            }
-            let here = page_len.saturating_sub(within).min(left);
-            let wraps = SegmentError::Wraps { addr: page.raw(), len: page_len };
-            self.append(Segment::new(page.checked_add(within).ok_or(wraps)?, here)?)?;
-            left = left.saturating_sub(here);
-            within = 0;
+        self.append(first)?;
+        let left = len.saturating_sub(here);
+        let whole = usize::try_from(left.checked_div(page_len).unwrap_or(0)).unwrap_or(usize::MAX);
+        let (whole, rest) = rest.split_at_checked(whole).unwrap_or((rest, &[]));
+        self.append_whole(first, whole, page_len)?;
+        let last = left.checked_rem(page_len).unwrap_or(0);
+        if let Some(page) = rest.first().filter(|_| last > 0) {
+            self.append(Segment::new(*page, last)?)?;
         }
         Ok(())
+    }
+
+    /// Appends whole pages behind `open`, the list's last segment or its end. The bytes fit 64 bits; the bounds stay
+    /// out of memory until the end.
+    fn append_whole(&mut self, open: Segment<A>, pages: &[A], page_len: u64) -> Result<(), SegmentError> {
+        let mut open = self.open.unwrap_or(open);
+        let mut totals = self.tail.totals;
+        let mut added = 0_u64;
+        let mut joined_pages = 0_u64;
+        let mut result = Ok(());
+        for page in pages {
+            let next = match Segment::new(*page, page_len) {
+                Ok(next) => next,
+                Err(error) => {
+                    result = Err(error);
+                    break;
+                }
+            };
+            if let Some(joined) = open.joined(next) {
+                joined_pages = joined_pages.wrapping_add(1);
+                open = joined;
+                continue;
+            }
+            totals.join(open.end(), page.raw());
+            totals.cover(open);
+            if !self.tail.push_uncovered(open) {
+                self.tail.totals = totals;
+                self.push_beyond(open);
+                totals = self.tail.totals;
+            }
+            added = added.wrapping_add(1);
+            open = next;
+        }
+        self.tail.totals = totals;
+        self.open = Some(open);
+        // No more pages than a slice holds, and the sum of bytes was checked.
+        self.segments = self.segments.wrapping_add(added);
+        self.bytes = self.bytes.wrapping_add(added.wrapping_add(joined_pages).wrapping_mul(page_len));
+        result
     }
 
     /// Builds a list from segments, in order.

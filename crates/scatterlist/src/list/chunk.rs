@@ -69,6 +69,12 @@ impl<A: Addr> Chunk<A> {
         fits
     }
 
+    /// As [`Chunk::push_within`], for a caller that keeps the bounds itself.
+    #[inline]
+    pub(super) fn push_uncovered(&mut self, segment: Segment<A>) -> bool {
+        self.entries.push_within(segment)
+    }
+
     /// As [`Chunk::push_within`], with more memory where there is none: half as much again, at least a dozen, at
     /// most a chunk's worth.
     pub(super) fn push(&mut self, segment: Segment<A>) {
