@@ -17,8 +17,11 @@ fn list(segments: &[(u64, u64)]) -> List {
     ScatterList::from_segments(segments.iter().map(segment)).unwrap()
 }
 
-/// Each request of a plan, as its pieces: address (none for a bounce) and length.
-fn requests(list: &List, limits: &Limits, policy: Policy) -> Result<Vec<Vec<(Option<u64>, u64)>>, PlanError> {
+/// The pieces of one request: address (none for a bounce) and length.
+type Pieces = Vec<(Option<u64>, u64)>;
+
+/// Each request of a plan, as its pieces.
+fn requests(list: &List, limits: &Limits, policy: Policy) -> Result<Vec<Pieces>, PlanError> {
     let piece = |piece: Piece<PhysAddr>| match piece {
         Piece::Direct(segment) => (Some(segment.addr().raw()), segment.len()),
         Piece::Bounce(bounce) => (None, bounce.len),

@@ -35,6 +35,15 @@ pub enum SelectError {
     TooLong(#[from] ListError),
 }
 
+/// Returns quotient and remainder, without a division for powers of two. By 0: 0 and 0.
+fn div_rem(value: u64, unit: u64) -> (u64, u64) {
+    if unit.is_power_of_two() {
+        (value.wrapping_shr(unit.trailing_zeros()), value & unit.wrapping_sub(1))
+    } else {
+        (value.checked_div(unit).unwrap_or(0), value.checked_rem(unit).unwrap_or(0))
+    }
+}
+
 impl<A: Addr> ScatterList<A> {
     /// Builds a list from pages of `page_len` bytes each: `len` bytes from byte `offset` of the first page on.
     ///
@@ -70,62 +79,61 @@ impl<A: Addr> ScatterList<A> {
         if self.bytes.checked_add(len).is_none() {
             return Err(ListError { bytes: self.bytes, adding: len }.into());
         }
-        let skip = usize::try_from(offset.checked_div(page_len).unwrap_or(0)).unwrap_or(usize::MAX);
-        let within = offset.checked_rem(page_len).unwrap_or(0);
+        let (skip, within) = div_rem(offset, page_len);
+        let skip = usize::try_from(skip).unwrap_or(usize::MAX);
         let Some((first, rest)) = pages.get(skip..).and_then(<[A]>::split_first) else { return Ok(()) };
         let here = page_len.saturating_sub(within).min(len);
         let wraps = SegmentError::Wraps { addr: first.raw(), len: page_len };
         let first = Segment::new(first.checked_add(within).ok_or(wraps)?, here)?;
         self.tail.reserve(pages.len());
         self.append(first)?;
-        let left = len.saturating_sub(here);
-        let whole = usize::try_from(left.checked_div(page_len).unwrap_or(0)).unwrap_or(usize::MAX);
+        let (whole, last) = div_rem(len.saturating_sub(here), page_len);
+        let whole = usize::try_from(whole).unwrap_or(usize::MAX);
         let (whole, rest) = rest.split_at_checked(whole).unwrap_or((rest, &[]));
-        self.append_whole(first, whole, page_len)?;
-        let last = left.checked_rem(page_len).unwrap_or(0);
+        if self.bytes.saturating_add(len) <= Segment::<A>::LEN_MAX {
+            self.append_whole(first, whole, page_len)?;
+        } else {
+            for page in whole {
+                self.append(Segment::new(*page, page_len)?)?;
+            }
+        }
         if let Some(page) = rest.first().filter(|_| last > 0) {
             self.append(Segment::new(*page, last)?)?;
         }
         Ok(())
     }
 
-    /// Appends whole pages behind `open`, the list's last segment or its end. The bytes fit 64 bits; the bounds stay
-    /// out of memory until the end.
+    /// Appends whole pages behind `open`, which is the list's last segment or its end. No run of them can be too
+    /// long for a segment.
     fn append_whole(&mut self, open: Segment<A>, pages: &[A], page_len: u64) -> Result<(), SegmentError> {
         let mut open = self.open.unwrap_or(open);
-        let mut totals = self.tail.totals;
-        let mut added = 0_u64;
-        let mut joined_pages = 0_u64;
-        let mut result = Ok(());
-        for page in pages {
+        let mut rest = pages;
+        let result = loop {
+            let (now, taken, added) = self.tail.take_pages(open, rest, page_len);
+            open = now;
+            self.count_pages(taken, added, page_len);
+            rest = rest.get(taken..).unwrap_or_default();
+            let Some((page, others)) = rest.split_first() else { break Ok(()) };
+            // The tail has no memory for `open`, or this is no page.
             let next = match Segment::new(*page, page_len) {
                 Ok(next) => next,
-                Err(error) => {
-                    result = Err(error);
-                    break;
-                }
+                Err(error) => break Err(error),
             };
-            if let Some(joined) = open.joined(next) {
-                joined_pages = joined_pages.wrapping_add(1);
-                open = joined;
-                continue;
-            }
-            totals.join(open.end(), page.raw());
-            totals.cover(open);
-            if !self.tail.push_uncovered(open) {
-                self.tail.totals = totals;
-                self.push_beyond(open);
-                totals = self.tail.totals;
-            }
-            added = added.wrapping_add(1);
+            self.tail.totals.join(open.end(), page.raw());
+            self.push_beyond(open);
+            self.count_pages(1, 1, page_len);
             open = next;
-        }
-        self.tail.totals = totals;
+            rest = others;
+        };
         self.open = Some(open);
-        // No more pages than a slice holds, and the sum of bytes was checked.
-        self.segments = self.segments.wrapping_add(added);
-        self.bytes = self.bytes.wrapping_add(added.wrapping_add(joined_pages).wrapping_mul(page_len));
         result
+    }
+
+    /// Counts pages whose bytes are known to fit.
+    fn count_pages(&mut self, pages: usize, segments: usize, page_len: u64) {
+        let count = |items: usize| u64::try_from(items).unwrap_or(u64::MAX);
+        self.bytes = self.bytes.wrapping_add(count(pages).wrapping_mul(page_len));
+        self.segments = self.segments.wrapping_add(count(segments));
     }
 
     /// Builds a list from segments, in order.

@@ -69,10 +69,38 @@ impl<A: Addr> Chunk<A> {
         fits
     }
 
-    /// As [`Chunk::push_within`], for a caller that keeps the bounds itself.
-    #[inline]
-    pub(super) fn push_uncovered(&mut self, segment: Segment<A>) -> bool {
-        self.entries.push_within(segment)
+    /// Takes pages behind `open` while they join it or there is memory for another entry. Returns the segment that
+    /// is open then, the pages taken and the entries added.
+    pub(super) fn take_pages(
+        &mut self,
+        open: Segment<A>,
+        pages: &[A],
+        page_len: u64,
+    ) -> (Segment<A>, usize, usize) {
+        if pages.len() <= self.entries.room()
+            && let Some((last, closed)) = pages.split_last()
+            && let Some(bounds) = apart(open, closed, *last, page_len)
+        {
+            self.totals.cover(open);
+            self.totals.widen(&bounds);
+            self.entries.extend_pages(open, closed, page_len);
+            return (Segment::between(*last, last.raw().wrapping_add(page_len)), pages.len(), pages.len());
+        }
+        let before = self.entries.len();
+        let (open, taken) = self.entries.take_pages(open, pages, page_len);
+        let added = self.entries.as_slice().get(before..).unwrap_or_default();
+        let mut end = None;
+        for segment in added {
+            if let Some(end) = end {
+                self.totals.join(end, segment.addr().raw());
+            }
+            self.totals.cover(*segment);
+            end = Some(segment.end());
+        }
+        if let Some(end) = end {
+            self.totals.join(end, open.addr().raw());
+        }
+        (open, taken, added.len())
     }
 
     /// As [`Chunk::push_within`], with more memory where there is none: half as much again, at least a dozen, at
@@ -228,4 +256,43 @@ impl<A: Addr> Chunk<A> {
         back.totals = bounds.narrowed(whole.bytes.saturating_sub(at), count(&back));
         (back, cut.is_some())
     }
+}
+
+/// Returns the bounds of the `closed` pages and all joins from `open` to `last`, when no two of them touch and none
+/// reaches past the last address. Scattered pages are the common case, and this loop stays in registers.
+fn apart<A: Addr>(open: Segment<A>, closed: &[A], last: A, page_len: u64) -> Option<Totals> {
+    let mut end = open.end();
+    let (mut starts, mut ends) = (0, end);
+    let (mut lowest, mut highest) = (u64::MAX, 0);
+    let mut touch = false;
+    for page in closed {
+        let start = page.raw();
+        touch |= start == end;
+        // Judged by `highest` below.
+        end = start.wrapping_add(page_len);
+        starts |= start;
+        ends |= end;
+        lowest = lowest.min(start);
+        highest = highest.max(start);
+    }
+    touch |= last.raw() == end;
+    let start_max = u64::MAX.saturating_sub(page_len);
+    if touch || highest.max(last.raw()) > start_max {
+        return None;
+    }
+    let gap_bits = starts | ends | last.raw();
+    if closed.is_empty() {
+        return Some(Totals { gap_bits, ..Totals::EMPTY });
+    }
+    let addr_end = highest.saturating_add(page_len);
+    let (longest, len_bits) = (page_len, page_len);
+    Some(Totals {
+        longest,
+        addr_min: lowest,
+        addr_end,
+        start_bits: starts,
+        len_bits,
+        gap_bits,
+        ..Totals::EMPTY
+    })
 }

@@ -59,6 +59,58 @@ impl<A: Addr> Entries<A> {
         fits
     }
 
+    /// Returns how many entries the vector takes without more memory.
+    #[inline]
+    pub(super) fn room(&self) -> usize {
+        self.many.capacity().saturating_sub(self.many.len())
+    }
+
+    /// Adds `open` and an entry for each page, of which none touches another. There is [`Entries::room`] for them.
+    #[inline]
+    pub(super) fn extend_pages(&mut self, open: Segment<A>, pages: &[A], page_len: u64) {
+        self.many.push(open);
+        let page = |page: &A| Segment::between(*page, page.raw().wrapping_add(page_len));
+        self.many.extend(pages.iter().map(page));
+    }
+
+    /// Takes pages behind `open` while they join it or the vector has room for it. Returns the segment that is open
+    /// then, and the pages taken. `open` and all pages together are no longer than [`Segment::LEN_MAX`].
+    ///
+    /// The loop knows two addresses, where the open run starts and where it ends, and a vector of its own: it must
+    /// stay in registers.
+    #[inline]
+    pub(super) fn take_pages(&mut self, open: Segment<A>, pages: &[A], page_len: u64) -> (Segment<A>, usize) {
+        let mut many = core::mem::take(&mut self.many);
+        let before = many.len();
+        let start_max = u64::MAX.saturating_sub(page_len);
+        let (mut start, mut end) = (open.addr(), open.end());
+        let mut taken = pages.len();
+        for (index, page) in pages.iter().enumerate() {
+            if page.raw() > start_max {
+                taken = index;
+                break;
+            }
+            if page.raw() != end {
+                if many.len() >= many.capacity() {
+                    taken = index;
+                    break;
+                }
+                many.push(Segment::between(start, end));
+                start = *page;
+            }
+            // Checked against `start_max`.
+            end = page.raw().wrapping_add(page_len);
+        }
+        let mut open_now = Segment::between(start, end);
+        if open.has_barrier() {
+            // It stands before the first run, closed or not.
+            let first = many.get_mut(before).unwrap_or(&mut open_now);
+            *first = first.with_barrier();
+        }
+        self.many = many;
+        (open_now, taken)
+    }
+
     /// Adds an entry, with memory for `more` where there is none.
     pub(super) fn push(&mut self, segment: Segment<A>, more: usize) {
         if self.many.capacity() == 0

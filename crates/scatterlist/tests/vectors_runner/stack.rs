@@ -146,7 +146,7 @@ fn compare(limits: &Limits, expected: &Record, maximum: usize, name: &str, page:
     }
     // Linux drops what is no multiple of a physical block, and reports the devices as misaligned.
     let dropped = |ours: u64, theirs: u64| {
-        expected.misaligned && theirs == 0 && ours % expected.physical_block.max(1) != 0
+        expected.misaligned && theirs == 0 && !ours.is_multiple_of(expected.physical_block.max(1))
     };
     let chunk = value(LimitId::ChunkLen);
     if !dropped(chunk, expected.chunk_sectors) {
