@@ -44,15 +44,6 @@
     clippy::std_instead_of_core,
     clippy::alloc_instead_of_core
 )]
-#![cfg_attr(
-    test,
-    expect(
-        clippy::arithmetic_side_effects,
-        clippy::indexing_slicing,
-        clippy::as_conversions,
-        reason = "tests may panic"
-    )
-)]
 
 #[cfg(feature = "alloc")]
 extern crate alloc;

@@ -1,3 +1,136 @@
-//! Placeholder.
+//! Device classes: what a copy reads from and writes to.
+//!
+//! One trait, [`Device`], one file a class: [`file`], [`block`], [`stream`]. A device knows its limits, its size or that it
+//! is a stream, and two routes to its bytes: direct, where the kernel allows it, and through the page
+//! cache. [`guard`] refuses what must not be opened; `route` opens the second descriptor for direct I/O. Classes know the engine and the core, never
+//! each other.
 
+pub mod block;
+pub mod file;
 pub mod guard;
+mod route;
+pub mod stream;
+
+use std::fmt;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::sync::Arc;
+
+use rustix::io::Errno;
+use scatterlist::Limits;
+
+pub use route::{DirectMode, DirectRefused, Routes};
+
+use crate::probe::{Kind, Probe};
+
+/// The classes there are.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
+pub enum Class {
+    /// A regular file.
+    File,
+    /// A block device: a disk, a partition, a loop or RAM disk.
+    Block,
+    /// A pipe, named or not.
+    Pipe,
+    /// A character device or terminal, read and written as a stream.
+    Char,
+}
+
+impl Class {
+    /// Returns the stable name, as in reports and JSON.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::File => "file",
+            Self::Block => "block",
+            Self::Pipe => "pipe",
+            Self::Char => "char",
+        }
+    }
+}
+
+impl fmt::Display for Class {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// An open end of a copy.
+pub trait Device: fmt::Debug {
+    /// Returns its class.
+    fn class(&self) -> Class;
+
+    /// Returns its name, for messages.
+    fn path(&self) -> &Path;
+
+    /// Returns the routes to its bytes.
+    fn routes(&self) -> &Routes;
+
+    /// Returns the bytes that it holds; `None` for a stream, and for files that do not say.
+    fn len_bytes(&self) -> Option<u64>;
+
+    /// Says whether it has no positions.
+    fn is_stream(&self) -> bool {
+        false
+    }
+
+    /// Returns the limits of the route that is taken.
+    fn limits(&self) -> &Limits {
+        self.routes().limits()
+    }
+
+    /// Makes ready for a write of bytes `start..end`: empties a file if `truncate`, then takes the space, size
+    /// included, where that can be done. `end` is `None` where it is not known.
+    ///
+    /// # Errors
+    /// The call that failed, with its error number.
+    fn prepare(&self, start: u64, end: Option<u64>, truncate: bool) -> Result<(), PrepareError>;
+
+    /// Sets the length of what holds bytes up to `end`, where the class has one: `exact` cuts, else it only grows.
+    ///
+    /// # Errors
+    /// The call that failed, with its error number.
+    fn settle_len(&self, end: u64, exact: bool) -> Result<(), PrepareError>;
+
+    /// Makes the name itself durable, where there is one (the folder of a new file).
+    ///
+    /// # Errors
+    /// The call that failed, with its error number.
+    fn sync_name(&self) -> Result<(), PrepareError>;
+}
+
+/// A call on a destination that failed before or after the bytes moved.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{operation} ({bytes} bytes): {errno}")]
+pub struct PrepareError {
+    /// What was to be done.
+    pub operation: &'static str,
+    /// The bytes that it was about.
+    pub bytes: u64,
+    /// How it failed.
+    pub errno: Errno,
+}
+
+/// Makes the device of an open descriptor; `stream` reads or writes it from where it stands to its end,
+/// whatever it is.
+#[must_use]
+pub fn device_of(
+    fd: Arc<OwnedFd>,
+    probe: Probe,
+    mode: DirectMode,
+    writes: bool,
+    stream: bool,
+) -> Box<dyn Device> {
+    let class = match probe.kind {
+        Kind::File(_) => Class::File,
+        Kind::BlockDevice(_) => Class::Block,
+        Kind::Pipe => Class::Pipe,
+        _ => Class::Char,
+    };
+    match class {
+        Class::File if !stream => Box::new(file::File::new(Routes::new(fd, &probe, mode, writes), probe)),
+        Class::Block if !stream => Box::new(block::Block::new(Routes::new(fd, &probe, mode, writes), probe)),
+        _ => Box::new(stream::Stream::new(Routes::streamed(fd, &probe), probe, class)),
+    }
+}

@@ -36,11 +36,17 @@ fn to_boundary(addr: u64, boundary_mask: u64) -> u64 {
     boundary_mask.wrapping_sub(addr & boundary_mask).saturating_add(1)
 }
 
+/// Returns how many of `len` bytes at `addr` the longest segment and the boundary allow.
+#[inline]
+pub(super) fn longest_len(addr: u64, len: u64, hard: &Hard) -> u64 {
+    len.min(hard.segment_len_max).min(to_boundary(addr, hard.boundary_mask))
+}
+
 /// Returns how many of `len` bytes at `addr` make one legal segment. Cuts fall on pages and gap granules
 /// where the limits have such; the result is at least 1 for a non-empty run and valid limits.
 #[inline]
 pub(super) fn legal_len(addr: u64, len: u64, hard: &Hard) -> u64 {
-    let legal = len.min(hard.segment_len_max).min(to_boundary(addr, hard.boundary_mask));
+    let legal = longest_len(addr, len, hard);
     if legal == len {
         return len;
     }

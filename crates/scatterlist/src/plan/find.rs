@@ -16,6 +16,8 @@ use crate::{Addr, LimitId, Limits, Position, Segment};
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Found {
     pub(super) len: u64,
+    /// Where the scan that found it would have ended: the pieces are found by the same scan.
+    pub(super) scan_end: u64,
     /// The first bytes are bounced whatever they are.
     pub(super) bounce_head: Option<(u64, Stop)>,
     /// Why the request ends before the list does.
@@ -47,20 +49,27 @@ pub(super) fn find<A: Addr, I: Iterator<Item = Segment<A>> + Clone>(
         why: stop.why(limits),
     })?;
     let mut bounce_head: Option<(u64, Stop)> = None;
+    let scan_end = span.visible.min(room);
+    let mut tries = 0_u32;
     loop {
         let rules = Rules { hard, bounces: policy.bounces(), bounce_head };
-        let (scan, stop) = walk(cursor, span.visible, room, &rules);
-        let Some(stop) = stop.or(room_stop.filter(|_| scan.taken == room && room < span.visible)) else {
-            return Ok((Found { len: scan.taken, bounce_head, cut: None }, scan.taken, scan));
+        let (scan, stop) = walk(cursor, scan_end, &rules);
+        let full = room_stop.filter(|_| stop.is_none() && scan.taken == room && room < span.visible);
+        let Some(stop) = stop.or(full) else {
+            return Ok((Found { len: scan.taken, scan_end, bounce_head, cut: None }, scan.taken, scan));
         };
-        let cut = if policy.splits() { legal_cut(scan.taken, span, hard) } else { 0 };
+        let cut = match policy.splits() {
+            false => 0,
+            true if full.is_some() => block_cut(scan.taken, position, span, hard),
+            true => legal_cut(scan.taken, span, hard),
+        };
         if cut > 0 {
-            let bounce_head = bounce_head.map(|(head, stop)| (head.min(cut), stop));
-            let found = Found { len: cut, bounce_head, cut: Some(stop.why(limits)) };
+            let found = Found { len: cut, scan_end, bounce_head, cut: Some(stop.why(limits)) };
             return Ok((found, scan.taken, scan));
         }
         let head = bounce_head.map_or(0, |(head, _)| head);
-        let longer = longer_head(head, scan.taken, room, policy, hard);
+        let longer = longer_head(head, scan.taken, room, policy, hard, tries);
+        tries = tries.saturating_add(1);
         if !policy.bounces() || longer <= head {
             let why = stop.why(limits);
             return Err(PlanError::Unsatisfiable { at: 0, fits: scan.taken, why });
@@ -74,12 +83,10 @@ pub(super) fn find<A: Addr, I: Iterator<Item = Segment<A>> + Clone>(
 #[inline]
 fn walk<A: Addr, I: Iterator<Item = Segment<A>>>(
     cursor: &mut Cursor<I, A>,
-    visible: u64,
-    room: u64,
+    end: u64,
     rules: &Rules<'_>,
 ) -> (Scan, Option<Stop>) {
     let mut scan = Scan::new();
-    let end = visible.min(room);
     while scan.taken < end {
         let Some(rest) = cursor.rest() else { break };
         let left = end.saturating_sub(scan.taken);
@@ -95,27 +102,17 @@ fn walk<A: Addr, I: Iterator<Item = Segment<A>>>(
 fn room(position: Position, span: Span, hard: &Hard, policy: Policy) -> Result<(u64, Option<Stop>), Stop> {
     // While more may come, a size limit counts only once the bytes in sight pass it.
     let left = span.left.unwrap_or(span.visible);
-    let mut room = budget(position, hard);
-    let limit = if room < hard.transfer_len_max { LimitId::ChunkLen } else { LimitId::TransferLenMax };
+    let size_max = budget(position, hard);
+    let room = size_max.saturating_sub(rem(size_max, hard.cut_align));
+    let limit = if size_max < hard.transfer_len_max { LimitId::ChunkLen } else { LimitId::TransferLenMax };
     if left <= room {
         return Ok((left, None));
     }
-    let stop = Stop::new(limit, left, room);
+    let stop = Stop::new(limit, left, size_max);
     if !policy.splits() {
         return Err(stop);
     }
-    if let Position::At(at) = position {
-        // End at a physical block where the room reaches one.
-        let end = at.saturating_add(room);
-        let block = end.saturating_sub(rem(end, hard.position_align_opt));
-        if block > at {
-            room = block.saturating_sub(at);
-        }
-    }
-    match legal_cut(room, span, hard) {
-        0 => Err(stop),
-        room => Ok((room, Some(stop))),
-    }
+    if legal_cut(room, span, hard) == 0 { Err(stop) } else { Ok((room, Some(stop))) }
 }
 
 /// Returns the last legal place to cut at or before `taken`; 0 where there is none.
@@ -131,11 +128,23 @@ fn legal_cut(taken: u64, span: Span, hard: &Hard) -> u64 {
     if cut < hard.transfer_len_min { 0 } else { cut }
 }
 
+/// Returns where to cut a request that a size limit ends: at the end of a physical block if it reaches one.
+fn block_cut(taken: u64, position: Position, span: Span, hard: &Hard) -> u64 {
+    let Position::At(at) = position else { return legal_cut(taken, span, hard) };
+    let past_block = rem(at.saturating_add(taken), hard.position_align_opt);
+    match legal_cut(taken.saturating_sub(past_block), span, hard) {
+        0 => legal_cut(taken, span, hard),
+        cut => cut,
+    }
+}
+
 /// Returns how much of the request's head to bounce, so that what stopped the scan after `taken` bytes is
-/// behind it.
-fn longer_head(head: u64, taken: u64, room: u64, policy: Policy, hard: &Hard) -> u64 {
+/// behind it: after a few tries everything, so that the number of scans is bounded.
+fn longer_head(head: u64, taken: u64, room: u64, policy: Policy, hard: &Hard, tries: u32) -> u64 {
+    if tries >= HEAD_TRIES_MAX {
+        return room;
+    }
     if !policy.splits() {
-        // First just what was taken so far; if that does not help, everything.
         return if head == 0 && taken > 0 { taken } else { room };
     }
     let least = taken.saturating_add(1).max(hard.transfer_len_min);
@@ -143,3 +152,6 @@ fn longer_head(head: u64, taken: u64, room: u64, policy: Policy, hard: &Hard) ->
     let up = if blocks < least { blocks.saturating_add(hard.cut_align) } else { blocks };
     up.min(room)
 }
+
+/// How often the bounced head of a request grows by as little as may help.
+const HEAD_TRIES_MAX: u32 = 3;

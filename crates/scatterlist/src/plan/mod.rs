@@ -152,7 +152,7 @@ impl<'a, S: Segments + ?Sized + 'a> Plan<'a, S> {
         if self.limits.hard().copy_below != 0 || !self.list.totals().is_some_and(fits) {
             return Ok(None);
         }
-        let found = Found { len: self.left, bounce_head: None, cut: None };
+        let found = Found { len: self.left, scan_end: self.left, bounce_head: None, cut: None };
         self.left = 0;
         Ok(Some(Ready { limits: self.limits, position: self.position, found, start, verbatim: true }))
     }

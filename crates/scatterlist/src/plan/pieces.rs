@@ -88,26 +88,28 @@ impl<A: Addr, I: Iterator<Item = Segment<A>>> Pieces<I, A> {
         let bounce_head = self.found.bounce_head;
         while self.scan.taken < self.found.len {
             let Some(rest) = self.cursor.rest() else { break };
-            let room = self.found.len.saturating_sub(self.scan.taken);
+            // The scan may take more than the request holds, where a cut fell inside a piece.
+            let left = self.found.len.saturating_sub(self.scan.taken);
+            let room = self.found.scan_end.saturating_sub(self.scan.taken);
             let rules = Rules { hard: self.limits.hard(), bounces: true, bounce_head };
             // The scan took these bytes before, by the same rules.
             let Ok(taken) = self.scan.take(rest.addr().raw(), rest.len(), room, &rules) else { break };
             self.cursor.advance(taken.len());
             match taken {
                 Taken::Direct(len) => {
-                    let segment = rest.head(len);
+                    let segment = rest.head(len.min(left));
                     let Some(bounce) = self.open.take() else { return Some(Piece::Direct(segment)) };
                     self.ready = Some(segment);
                     return Some(self.close(bounce));
                 }
                 Taken::Bounce(len, start, stop) => {
-                    if let Some(bounce) = self.open.replace((len, start, stop)) {
+                    if let Some(bounce) = self.open.replace((len.min(left), start, stop)) {
                         return Some(self.close(bounce));
                     }
                 }
                 Taken::MoreBounce(more) => {
                     if let Some((len, ..)) = &mut self.open {
-                        *len = len.saturating_add(more);
+                        *len = len.saturating_add(more.min(left));
                     }
                 }
             }

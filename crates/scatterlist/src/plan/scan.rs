@@ -3,7 +3,7 @@
 //! The one place that knows what a legal next piece is. [`find`](super::find) runs it to see how far a request can
 //! go, [`Pieces`](super::Pieces) runs it again to yield the pieces; so the two cannot disagree.
 
-use super::coalesce::legal_len;
+use super::coalesce::{legal_len, longest_len};
 use super::why::Stop;
 use crate::LimitId;
 use crate::limits::{Hard, rem};
@@ -127,7 +127,12 @@ impl Scan {
         }
         let reach = within.min(hard.addr_max.saturating_sub(addr).saturating_add(1));
         let legal = legal_len(addr, reach, hard);
-        let direct = if unit == 1 { legal } else { legal.saturating_sub(rem(legal, unit)) };
+        let mut direct = legal.saturating_sub(rem(legal, unit));
+        if direct == 0 && hard.gap_mask == 0 {
+            // Cutting on a page was a preference; a whole unit across it is legal too.
+            let longest = longest_len(addr, reach, hard);
+            direct = longest.saturating_sub(rem(longest, unit));
+        }
         if direct == 0 {
             let stop = if reach < within {
                 Stop::new(LimitId::AddrMax, addr.saturating_add(reach), hard.addr_max)

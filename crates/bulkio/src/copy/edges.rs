@@ -1,0 +1,116 @@
+//! Ragged ends of a direct destination: blocks of which only a part is written.
+//!
+//! At most two in a copy, the first and the last block of the range. Their new bytes are put aside; when
+//! everything else is written, each block is read, changed and written back, through one slot. Bytes that go this way are
+//! counted as bounced. Where the destination may not be read, the kernel does the same in its page cache.
+
+use scatterlist::{Direction, Fault, Outcome, Position, Status};
+
+use super::Side;
+use super::geometry::{Geometry, Place, up};
+use super::options::Observer;
+use super::pipeline::{Pipeline, clear};
+use super::single::Single;
+use crate::pages::Slot;
+
+const REASON: &str = "ragged end: the block is read, changed and written back";
+const REASON_CACHE: &str = "ragged end: written through the page cache, the destination may not be read";
+
+/// The ragged ends of a copy.
+#[derive(Debug, Default)]
+pub(super) struct Edges {
+    edges: Vec<Edge>,
+}
+
+/// New bytes for a part of one block.
+#[derive(Debug)]
+struct Edge {
+    /// Byte of the range at which they start.
+    at: u64,
+    /// Byte of the destination at which they start.
+    position: u64,
+    bytes: Vec<u8>,
+}
+
+impl Edges {
+    /// Keeps the bytes of a place that is no whole block.
+    pub(super) fn put_aside(&mut self, geometry: &Geometry, slot: &Slot, place: Place) {
+        let range = usize::try_from(place.slot_offset)
+            .ok()
+            .zip(usize::try_from(place.slot_offset.saturating_add(place.len)).ok());
+        let bytes = range.and_then(|(from, to)| slot.as_slice().get(from..to)).unwrap_or_default();
+        if !bytes.is_empty() {
+            let at = place.position.saturating_sub(geometry.seek);
+            self.edges.push(Edge { at, position: place.position, bytes: bytes.to_vec() });
+        }
+    }
+}
+
+impl Pipeline<'_> {
+    /// Writes the ragged ends that were put aside.
+    pub(super) fn write_edges(&mut self, observer: &mut dyn Observer) {
+        for edge in core::mem::take(&mut self.edges.edges) {
+            let asked = u64::try_from(edge.bytes.len()).unwrap_or(u64::MAX);
+            match self.write_edge(&edge, observer) {
+                Ok(reason) => self.state.destination.count_bounced(asked, reason),
+                Err(fault) => {
+                    self.state.front = self.state.front.min(edge.at);
+                    if let Some(fault) = fault {
+                        let outcome = Outcome { asked, done: 0, fault: Some(fault) };
+                        self.transfer_failed(Side::Destination, edge.at, edge.position, outcome, fault);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Returns how the bytes went, or the fault; `None` where it is recorded already.
+    fn write_edge(
+        &mut self,
+        edge: &Edge,
+        observer: &mut dyn Observer,
+    ) -> Result<&'static str, Option<Fault>> {
+        let unit = self.ends.geometry.destination;
+        let before = edge.position.checked_rem(unit.start).unwrap_or(0);
+        let start = edge.position.saturating_sub(before);
+        let len = u64::try_from(edge.bytes.len()).unwrap_or(u64::MAX);
+        let block = up(edge.position.saturating_add(len), unit.end).saturating_sub(start);
+
+        let slot = self.pool.take().ok_or(None)?;
+        let unreadable = Status::Errno(rustix::io::Errno::BADF.raw_os_error().unsigned_abs());
+        let single = |file, direction, position, len| {
+            let position = Position::At(position);
+            Single { side: Side::Destination, file, direction, position, len }
+        };
+        let read = single(self.to, Direction::FromDevice, start, block);
+        let (mut slot, outcome) = self.transfer_one(slot, read, observer).ok_or(None)?;
+        let (write, reason) = match outcome.fault {
+            None => {
+                // Past the end of a file there are zeros.
+                clear(&mut slot, outcome.done, block.saturating_sub(outcome.done));
+                put(&mut slot, before, &edge.bytes);
+                (single(self.to, Direction::ToDevice, start, block), REASON)
+            }
+            Some(fault) if fault.status == unreadable => {
+                put(&mut slot, 0, &edge.bytes);
+                (single(self.to_buffered, Direction::ToDevice, edge.position, len), REASON_CACHE)
+            }
+            Some(fault) => return Err(Some(fault)),
+        };
+        let (_, outcome) = self.transfer_one(slot, write, observer).ok_or(None)?;
+        match outcome.fault {
+            Some(fault) => Err(Some(fault)),
+            None if outcome.done < outcome.asked => {
+                Err(Some(Fault { at: outcome.done, status: Status::Short }))
+            }
+            None => Ok(reason),
+        }
+    }
+}
+
+fn put(slot: &mut Slot, offset: u64, bytes: &[u8]) {
+    let to = usize::try_from(offset).ok().and_then(|from| slot.as_mut_slice().get_mut(from..));
+    if let Some(to) = to.and_then(|to| to.get_mut(..bytes.len())) {
+        to.copy_from_slice(bytes);
+    }
+}

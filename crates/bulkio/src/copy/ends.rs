@@ -1,0 +1,239 @@
+//! Opening both ends and checking everything that can be checked before a byte is written.
+//!
+//! The order matters: the source first, then the destination (which is only opened, not truncated), then the
+//! checks that need both. A destination file that this copy created is removed again when it is refused.
+
+use std::fs;
+use std::io;
+use std::ops::Range;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::io::Errno;
+
+use super::geometry::{Geometry, Unit, congruent};
+use super::options::{CopyOptions, End, Observer};
+use super::{CopyError, Side};
+use crate::device::guard::{
+    Access, ClaimPolicy, DestinationOptions, Place, check_fits, check_overlap, open_destination, open_source,
+};
+use crate::device::{Class, Device, DirectMode, device_of};
+use crate::probe::probe_fd;
+
+/// Both ends, open and checked, with the range and its layout.
+#[derive(Debug)]
+pub(super) struct Ends {
+    pub(super) source: Box<dyn Device>,
+    pub(super) destination: Box<dyn Device>,
+    pub(super) geometry: Geometry,
+    /// Bytes of the range, where they are known.
+    pub(super) len: Option<u64>,
+    /// The most bytes of the range, where the source does not say how many it has.
+    pub(super) len_max: Option<u64>,
+    /// Bytes that the destination file holds and keeps, truncation taken into account.
+    pub(super) kept_len: u64,
+    /// Why reads go through the page cache although the source has direct I/O.
+    pub(super) incongruent: Option<String>,
+    /// Removes a created destination unless the copy begins.
+    pub(super) created: Option<Created>,
+    pub(super) notes: Vec<String>,
+}
+
+/// A destination file that did not exist before.
+#[derive(Debug)]
+pub(super) struct Created {
+    path: Option<PathBuf>,
+}
+
+impl Created {
+    /// The copy begins: the file stays, whatever happens.
+    pub(super) fn keep(mut self) {
+        self.path = None;
+    }
+}
+
+impl Drop for Created {
+    fn drop(&mut self) {
+        if let Some(path) = &self.path {
+            // Nothing was written; if it cannot be removed, an empty file stays, and the refusal is told anyway.
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+pub(super) fn open(
+    source: End<'_>,
+    destination: End<'_>,
+    options: &CopyOptions,
+    observer: &mut dyn Observer,
+) -> Result<Ends, CopyError> {
+    let mut notes = Vec::new();
+    let source = open_source_end(source, options)?;
+    let (destination, created) = open_destination_end(destination, options, observer, &mut notes)?;
+
+    let len = range_len(&*source, options)?;
+    let ranges = Ranges::new(options, len, &*destination);
+    let source_place = Place::of(source.routes().buffered().as_fd(), source.path())?;
+    let destination_place = Place::of(destination.routes().buffered().as_fd(), destination.path())?;
+    check_overlap(&source_place, ranges.source, &destination_place, ranges.destination)?;
+    if destination.is_stream() && options.seek > 0 {
+        return Err(CopyError::SeekOnStream { path: destination.path().to_owned(), seek: options.seek });
+    }
+    if destination.class() == Class::Block
+        && let Some(capacity) = destination.len_bytes()
+    {
+        check_fits(len, options.seek, capacity, destination.path())?;
+    }
+    require_direct(&*source, &*destination, options)?;
+    source.limits().stack_memory(destination.limits().memory()).map_err(|why| CopyError::Memory {
+        source_path: source.path().to_owned(),
+        destination_path: destination.path().to_owned(),
+        why,
+    })?;
+    let (geometry, incongruent) = lay_out(&*source, &*destination, options, len)?;
+    if geometry.slot_len > options.block_len {
+        notes.push(format!(
+            "requests are {} bytes instead of {}, a multiple of what both ends need",
+            geometry.slot_len, options.block_len
+        ));
+    }
+    let kept_len = match destination.class() {
+        Class::File if options.truncate => options.seek.min(destination.len_bytes().unwrap_or(0)),
+        _ => destination.len_bytes().unwrap_or(0),
+    };
+    Ok(Ends {
+        source,
+        destination,
+        geometry,
+        len,
+        len_max: options.count,
+        kept_len,
+        incongruent,
+        created,
+        notes,
+    })
+}
+
+fn open_source_end(end: End<'_>, options: &CopyOptions) -> Result<Box<dyn Device>, CopyError> {
+    let (fd, path, standard) = match end {
+        End::Path(path) => (open_source(path)?.fd, path, false),
+        End::Stdin => (duplicate(&io::stdin(), "standard input")?, Path::new("standard input"), true),
+        End::Stdout => (duplicate(&io::stdout(), "standard output")?, Path::new("standard output"), true),
+    };
+    let probe = probe_fd(fd.as_fd(), path)?;
+    // A file that states no size may have contents all the same (/proc): it is read to its end.
+    let stream = standard || probe.size == Some(0);
+    if stream && !standard && options.skip > 0 {
+        return Err(CopyError::SkipPastEnd { path: path.to_owned(), len: 0, skip: options.skip });
+    }
+    Ok(device_of(Arc::new(fd), probe, options.direct, false, stream))
+}
+
+fn open_destination_end(
+    end: End<'_>,
+    options: &CopyOptions,
+    observer: &mut dyn Observer,
+    notes: &mut Vec<String>,
+) -> Result<(Box<dyn Device>, Option<Created>), CopyError> {
+    let path = match end {
+        End::Path(path) => path,
+        End::Stdin | End::Stdout => {
+            let fd = duplicate(&io::stdout(), "standard output")?;
+            let path = Path::new("standard output");
+            let probe = probe_fd(fd.as_fd(), path)?;
+            return Ok((device_of(Arc::new(fd), probe, options.direct, true, true), None));
+        }
+    };
+    let claim = if options.force { ClaimPolicy::Forced } else { ClaimPolicy::Exclusive };
+    let wanted = DestinationOptions { claim, access: Access::Write, ..Default::default() };
+    let opened = open_destination(path, &wanted)?;
+    for warning in &opened.warnings {
+        observer.warning(&warning.to_string());
+        notes.push(warning.to_string());
+    }
+    let created = opened.created.then(|| Created { path: Some(path.to_owned()) });
+    let probe = probe_fd(opened.fd.as_fd(), path)?;
+    Ok((device_of(Arc::new(opened.fd), probe, options.direct, true, false), created))
+}
+
+fn duplicate(stream: &impl AsFd, what: &'static str) -> Result<OwnedFd, CopyError> {
+    rustix::io::fcntl_dupfd_cloexec(stream, 3).map_err(|errno: Errno| CopyError::Descriptor { what, errno })
+}
+
+/// Returns the bytes of the range; `None` where only the end of the source will tell.
+fn range_len(source: &dyn Device, options: &CopyOptions) -> Result<Option<u64>, CopyError> {
+    let Some(held) = source.len_bytes() else { return Ok(None) };
+    let Some(rest) = held.checked_sub(options.skip) else {
+        let path = source.path().to_owned();
+        return Err(CopyError::SkipPastEnd { path, len: held, skip: options.skip });
+    };
+    Ok(Some(options.count.map_or(rest, |count| count.min(rest))))
+}
+
+/// The bytes that a copy touches on each side.
+struct Ranges {
+    source: Range<u64>,
+    destination: Range<u64>,
+}
+
+impl Ranges {
+    fn new(options: &CopyOptions, len: Option<u64>, destination: &dyn Device) -> Self {
+        let len = len.or(options.count);
+        let to_end = |start: u64| len.map_or(u64::MAX, |len| start.saturating_add(len));
+        // Truncation takes everything from the start on.
+        let cut = options.truncate && destination.class() == Class::File;
+        let destination_end = if cut { u64::MAX } else { to_end(options.seek) };
+        Self { source: options.skip..to_end(options.skip), destination: options.seek..destination_end }
+    }
+}
+
+fn require_direct(
+    source: &dyn Device,
+    destination: &dyn Device,
+    options: &CopyOptions,
+) -> Result<(), CopyError> {
+    if options.direct != DirectMode::Require {
+        return Ok(());
+    }
+    for (side, device) in [(Side::Source, source), (Side::Destination, destination)] {
+        if let Err(why) = device.routes().direct() {
+            return Err(CopyError::DirectRequired { side, path: device.path().to_owned(), why });
+        }
+    }
+    Ok(())
+}
+
+fn lay_out(
+    source: &dyn Device,
+    destination: &dyn Device,
+    options: &CopyOptions,
+    len: Option<u64>,
+) -> Result<(Geometry, Option<String>), CopyError> {
+    let unit = |device: &dyn Device| {
+        if device.routes().direct().is_ok() { Unit::of(device.limits()) } else { Some(Unit::BYTE) }
+    };
+    let units = unit(source).zip(unit(destination));
+    let laid_out = units.and_then(|(from, to)| {
+        let geometry =
+            Geometry::new(options.skip, options.seek, from, to, options.block_len, len.or(options.count))?;
+        Some((geometry, from))
+    });
+    let Some((geometry, from)) = laid_out else {
+        // The stacked memory limits were fine, so the units are: positions of both sides are what is left.
+        let (skip, seek) = (options.skip, options.seek);
+        return Err(CopyError::DirectIncongruent { skip, seek, unit: u64::MAX });
+    };
+    if from == Unit::BYTE || destination.routes().direct().is_err() {
+        return Ok((geometry, None));
+    }
+    let (skip, seek, unit) = (options.skip, options.seek, from.start);
+    if congruent(skip, seek, unit) {
+        return Ok((geometry, None));
+    }
+    if options.direct == DirectMode::Require {
+        return Err(CopyError::DirectIncongruent { skip, seek, unit });
+    }
+    let why = format!("source byte {skip} and destination byte {seek} differ modulo {unit}");
+    Ok((geometry, Some(why)))
+}

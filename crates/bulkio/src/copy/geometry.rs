@@ -1,0 +1,178 @@
+//! [`Geometry`]: how the range is laid over slots so that one memory suits both ends.
+//!
+//! A chunk is a part of the range that one slot carries. Where a side moves by direct I/O, the position and the
+//! address of every transfer keep its alignment: chunks are cut at multiples of the slot length on the **anchor** side, and the
+//! bytes of a chunk lie in the slot as they lie in the anchor's blocks. Pure arithmetic; nothing is opened or moved here.
+
+use scatterlist::{Force, LimitId, Limits};
+
+/// The alignment that transfers of one side keep.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Unit {
+    /// A transfer starts at a multiple of this, in position and in memory.
+    pub(super) start: u64,
+    /// A transfer ends at a multiple of this.
+    pub(super) end: u64,
+}
+
+impl Unit {
+    pub(super) const BYTE: Self = Self { start: 1, end: 1 };
+
+    /// Returns the unit of direct transfers within `limits`; `None` past 64 bits.
+    pub(super) fn of(limits: &Limits) -> Option<Self> {
+        let hard = |id: LimitId| {
+            let limit = limits.get(id);
+            if limit.force == Force::Hard { limit.value } else { id.neutral() }
+        };
+        let block = lcm(hard(LimitId::PositionAlign), hard(LimitId::TotalLenAlign))?;
+        let end = lcm(block, hard(LimitId::PieceLenAlign))?;
+        Some(Self { start: lcm(end, hard(LimitId::AddrAlign))?, end })
+    }
+}
+
+/// The layout of a copy.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Geometry {
+    /// Start of the range in the source.
+    pub(super) skip: u64,
+    /// Start of the range in the destination.
+    pub(super) seek: u64,
+    /// Alignment of reads; [`Unit::BYTE`] where they go through the page cache.
+    pub(super) source: Unit,
+    /// Alignment of writes, alike.
+    pub(super) destination: Unit,
+    pub(super) slot_len: u64,
+    /// The position that decides where chunks are cut: the start on the side that has blocks.
+    anchor: u64,
+    /// The common unit of both sides.
+    unit: u64,
+}
+
+/// One chunk of the range.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Chunk {
+    pub(super) number: u64,
+    /// Where it starts, counted from the start of the range.
+    pub(super) at: u64,
+    /// Its bytes: fewer than the slot's at both ends of the range.
+    pub(super) len: u64,
+    /// Where its first byte lies in the slot.
+    pub(super) slot_offset: u64,
+}
+
+/// A transfer of one chunk: a position on the side, and a part of the slot.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Place {
+    pub(super) position: u64,
+    pub(super) slot_offset: u64,
+    pub(super) len: u64,
+}
+
+impl Geometry {
+    /// Lays out a range. `None` where the units have no common multiple within 64 bits.
+    pub(super) fn new(
+        skip: u64,
+        seek: u64,
+        source: Unit,
+        destination: Unit,
+        block_len: u64,
+        len: Option<u64>,
+    ) -> Option<Self> {
+        // Where both sides have blocks, and they do not fall together, reads go through the page cache: see
+        // `congruent`. So the destination decides.
+        let anchor = if destination == Unit::BYTE { skip } else { seek };
+        let congruent = congruent(skip, anchor, source.start);
+        let source = if congruent { source } else { Unit::BYTE };
+        let unit = lcm(lcm(source.start, source.end)?, lcm(destination.start, destination.end)?)?;
+        let whole = len.map_or(block_len, |len| len.saturating_add(unit).min(block_len));
+        let slot_len = whole.max(unit).checked_next_multiple_of(lcm(unit, SLOT_UNIT)?)?;
+        Some(Self { skip, seek, source, destination, slot_len, anchor, unit })
+    }
+
+    /// Returns chunk `number` of a range of `len` bytes; `None` past its end.
+    pub(super) fn chunk(&self, number: u64, len: Option<u64>) -> Option<Chunk> {
+        let lead = self.anchor.checked_rem(self.slot_len)?;
+        let end = number.checked_add(1)?.checked_mul(self.slot_len)?.checked_sub(lead)?;
+        let (at, slot_offset) = match number.checked_mul(self.slot_len)?.checked_sub(lead) {
+            Some(at) if number > 0 => (at, 0),
+            _ => (0, self.anchor.checked_rem(self.unit)?),
+        };
+        let end = len.map_or(end, |len| end.min(len));
+        let len = end.checked_sub(at).filter(|bytes| *bytes > 0 || (number == 0 && len.is_none()))?;
+        Some(Chunk { number, at, len, slot_offset })
+    }
+
+    /// Returns the read of a chunk, widened to the source's blocks.
+    pub(super) fn read(&self, chunk: &Chunk) -> Place {
+        let from = self.skip.saturating_add(chunk.at);
+        let before = from.checked_rem(self.source.start).unwrap_or(0);
+        let end = up(from.saturating_add(chunk.len), self.source.end);
+        let position = from.saturating_sub(before);
+        Place {
+            position,
+            slot_offset: chunk.slot_offset.saturating_sub(before),
+            len: end.saturating_sub(position),
+        }
+    }
+
+    /// Returns how many bytes of a chunk a read of `done` bytes brought.
+    pub(super) fn valid(&self, chunk: &Chunk, done: u64) -> u64 {
+        let read = self.read(chunk);
+        let before = chunk.slot_offset.saturating_sub(read.slot_offset);
+        done.saturating_sub(before).min(chunk.len)
+    }
+
+    /// Returns the destination's bytes of a chunk of which `len` bytes are there.
+    pub(super) fn write(&self, chunk: &Chunk, len: u64) -> Write {
+        let from = self.seek.saturating_add(chunk.at);
+        let to = from.saturating_add(len);
+        let first = up(from, self.destination.start).min(to);
+        let last = down(to, self.destination.end).max(first);
+        let head = first.saturating_sub(from);
+        Write {
+            head: Place { position: from, slot_offset: chunk.slot_offset, len: head },
+            middle: Place {
+                position: first,
+                slot_offset: chunk.slot_offset.saturating_add(head),
+                len: last.saturating_sub(first),
+            },
+            tail: Place {
+                position: last,
+                slot_offset: chunk.slot_offset.saturating_add(last.saturating_sub(from)),
+                len: to.saturating_sub(last),
+            },
+        }
+    }
+}
+
+/// The write of one chunk: whole blocks in the middle, and what is left over at both ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Write {
+    pub(super) head: Place,
+    pub(super) middle: Place,
+    pub(super) tail: Place,
+}
+
+/// Slots start on pages, and a common unit of pages and blocks keeps them so.
+const SLOT_UNIT: u64 = 4096;
+
+/// Says whether two positions lie alike within blocks of `unit` bytes.
+pub(super) fn congruent(a: u64, b: u64, unit: u64) -> bool {
+    a.checked_rem(unit) == b.checked_rem(unit)
+}
+
+pub(super) fn up(value: u64, unit: u64) -> u64 {
+    value.checked_next_multiple_of(unit).unwrap_or(value)
+}
+
+fn down(value: u64, unit: u64) -> u64 {
+    value.saturating_sub(value.checked_rem(unit).unwrap_or(0))
+}
+
+fn lcm(a: u64, b: u64) -> Option<u64> {
+    let (mut x, mut y) = (a, b);
+    while let Some(rest) = x.checked_rem(y) {
+        (x, y) = (y, rest);
+    }
+    a.checked_div(x)?.checked_mul(b)
+}

@@ -1,0 +1,508 @@
+//! The pipeline: reads and writes overlapped to a depth, through slots that both sides share.
+//!
+//! A chunk is read into a slot, then written from it; the slot is free again when the write is done. Twice as
+//! many slots as the depth of a side, so both sides can be at full depth. Streams keep their order. On an
+//! error or a stop nothing more is read, what is in flight ends, and what was written is made durable and told.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use scatterlist::{CpuAddr, Direction, Fault, Lease, Outcome, Position, Request, Status};
+
+use super::edges::Edges;
+use super::ends::Ends;
+use super::geometry::{Chunk, Unit, up};
+use super::options::{CopyOptions, Observer, Phase};
+use super::report::{Report, SideReport};
+use super::state::{Filled, State};
+use super::{CopyError, CopyFailure, Side};
+use crate::device::{Class, Device};
+use crate::engine::{
+    Completion, Engine, EngineOptions, FileId, FixedRegion, FlushKind, Registration, SubmitReason,
+};
+use crate::pages::{PageKindRequest, PagePool, PoolOptions, Slot};
+
+/// What a request in flight is for.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Op {
+    Read(Chunk),
+    /// `len` bytes of the chunk are there; the request may hold padding behind them.
+    Write {
+        chunk: Chunk,
+        len: u64,
+    },
+    /// One transfer that is waited for: a skipped part of a stream, a block with a ragged end.
+    Single,
+}
+
+/// How long one wait lasts before the observer is asked again.
+pub(super) const WAIT: Duration = Duration::from_millis(200);
+
+/// How long a stopped copy waits for transfers in flight before it cancels them.
+pub(super) const STOP_GRACE: Duration = Duration::from_millis(500);
+
+/// Slots beyond those of chunks: a ragged end is read, changed and written back in one.
+const EDGE_SLOTS: u64 = 1;
+
+pub(super) struct Pipeline<'a> {
+    pub(super) ends: &'a Ends,
+    pub(super) engine: Engine<Slot, Op>,
+    pub(super) pool: Arc<PagePool>,
+    pub(super) from: FileId,
+    /// The best route to the destination, and the one through the page cache.
+    pub(super) to: FileId,
+    pub(super) to_buffered: FileId,
+    pub(super) state: State,
+    pub(super) edges: Edges,
+    depth: u32,
+    /// Why reads are copied on the way; `None` where they are direct.
+    read_bounce: Option<String>,
+    write_bounce: Option<String>,
+    /// Chunks may be written in any order.
+    any_order: bool,
+}
+
+pub(super) fn run(
+    mut ends: Ends,
+    options: &CopyOptions,
+    observer: &mut dyn Observer,
+) -> Result<Report, CopyFailure> {
+    let mut pipeline = Pipeline::new(&ends, options)?;
+    let prepared = pipeline.prepare(options);
+    if let Err(error) = prepared {
+        let report = pipeline.report(options, false);
+        return Err(CopyFailure { error, report: Some(Box::new(report)) });
+    }
+    pipeline.skip_stream(options.skip, observer);
+    pipeline.transfer(observer);
+    pipeline.write_edges(observer);
+    let synced = pipeline.finish(options, observer);
+    let error = pipeline.state.take_error();
+    let report = pipeline.report(options, synced);
+    drop(pipeline);
+    if let Some(created) = ends.created.take() {
+        created.keep();
+    }
+    match error {
+        None => Ok(report),
+        Some(error) => Err(CopyFailure { error, report: Some(Box::new(report)) }),
+    }
+}
+
+impl<'a> Pipeline<'a> {
+    fn new(ends: &'a Ends, options: &CopyOptions) -> Result<Self, CopyError> {
+        let geometry = &ends.geometry;
+        let chunks = match ends.len.or(ends.len_max) {
+            Some(len) => len.div_ceil(geometry.slot_len).saturating_add(1),
+            None => u64::MAX,
+        };
+        let slots = chunks.min(u64::from(options.depth).saturating_mul(2)).saturating_add(EDGE_SLOTS);
+        let usable = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
+        let pool = Arc::new(PagePool::new(PoolOptions {
+            slot_len: usable(geometry.slot_len),
+            slots: usable(slots),
+            kind: PageKindRequest::Auto,
+        })?);
+        let mut engine = Engine::new(EngineOptions {
+            kind: options.engine,
+            depth: options.depth.saturating_mul(2).saturating_add(1),
+            fixed: Some(FixedRegion::from_pool(Arc::clone(&pool))),
+            ..EngineOptions::default()
+        })?;
+        let (source, destination) = (&*ends.source, &*ends.destination);
+        let read_bounce = ends.incongruent.clone().or_else(|| refused(source));
+        let read_buffered = read_bounce.is_some();
+        let routes = source.routes();
+        let from = match routes.direct() {
+            Ok(direct) if !read_buffered => direct,
+            _ => routes.buffered(),
+        };
+        let from = engine.add_file(Arc::clone(from))?;
+        let routes = destination.routes();
+        let to_buffered = engine.add_file(Arc::clone(routes.buffered()))?;
+        let to = match routes.direct() {
+            Ok(direct) => engine.add_file(Arc::clone(direct))?,
+            Err(_) => to_buffered,
+        };
+        let side = |device: &dyn Device, direct: bool| {
+            SideReport::new(device.path().display().to_string(), device.class().name(), direct)
+        };
+        let write_bounce = refused(destination);
+        Ok(Self {
+            state: State::new(
+                side(source, !read_buffered),
+                side(destination, write_bounce.is_none()),
+                ends.len,
+            ),
+            edges: Edges::default(),
+            depth: options.depth,
+            any_order: !destination.is_stream(),
+            ends,
+            engine,
+            pool,
+            from,
+            to,
+            to_buffered,
+            read_bounce,
+            write_bounce,
+        })
+    }
+
+    fn prepare(&self, options: &CopyOptions) -> Result<(), CopyError> {
+        let destination = &*self.ends.destination;
+        let end = self.state.len.map(|len| options.seek.saturating_add(len));
+        let failed = |why| CopyError::Prepare { path: destination.path().to_owned(), why };
+        destination.prepare(options.seek, end, options.truncate).map_err(|why| {
+            // What was reserved in part goes back.
+            let _ = destination.settle_len(self.ends.kept_len, true);
+            failed(why)
+        })
+    }
+
+    /// The main loop: until everything is written, or nothing more can be.
+    fn transfer(&mut self, observer: &mut dyn Observer) {
+        let mut stopped_at: Option<Instant> = None;
+        loop {
+            self.read_more();
+            self.write_more();
+            if self.state.reads == 0 && self.state.writes == 0 {
+                return;
+            }
+            if self.state.ends() {
+                let since = *stopped_at.get_or_insert_with(Instant::now);
+                if since.elapsed() >= STOP_GRACE {
+                    // Only what cannot end by itself is still there: a stream whose other side stands still.
+                    self.engine.cancel();
+                }
+            }
+            let wait = if self.state.ends() { STOP_GRACE / 4 } else { WAIT };
+            match self.engine.wait_timeout(wait) {
+                Ok(Some(completion)) => {
+                    self.completed(completion);
+                    self.state.tell(observer, Phase::Copying, false);
+                }
+                Ok(None) => self.state.tell(observer, Phase::Copying, true),
+                Err(error) => {
+                    self.state.fail(0, error.into());
+                    return;
+                }
+            }
+        }
+    }
+
+    /// The bytes of the range as far as they are known to be wanted.
+    fn bound(&self) -> Option<u64> {
+        self.state.len.or(self.ends.len_max)
+    }
+
+    fn read_more(&mut self) {
+        while !self.state.ends() && self.state.reads < self.depth {
+            // One slot stays for the ragged ends.
+            if self.pool.free_slots() <= usize::try_from(EDGE_SLOTS).unwrap_or(1) {
+                return;
+            }
+            let Some(chunk) = self.ends.geometry.chunk(self.state.next_read, self.bound()) else { return };
+            let Some(slot) = self.pool.take() else { return };
+            let place = self.ends.geometry.read(&chunk);
+            let position =
+                if self.ends.source.is_stream() { Position::Stream } else { Position::At(place.position) };
+            let Some(lease) = self.lease(slot, place.slot_offset, place.len) else { return };
+            let request = Request::new(lease, Direction::FromDevice, position, Op::Read(chunk));
+            let limits = match self.read_bounce {
+                None => self.ends.source.limits(),
+                Some(_) => self.ends.source.routes().buffered_limits(),
+            };
+            if let Err(refused) = self.engine.submit(self.from, request, limits) {
+                self.refused(Side::Source, chunk.at, refused.reason);
+                return;
+            }
+            self.state.next_read = self.state.next_read.saturating_add(1);
+            self.state.reads = self.state.reads.saturating_add(1);
+            self.state.source.requests = self.state.source.requests.saturating_add(1);
+        }
+    }
+
+    pub(super) fn lease(&mut self, slot: Slot, offset: u64, len: u64) -> Option<Lease<CpuAddr, Slot>> {
+        match slot.into_lease(offset, len) {
+            Ok(lease) => Some(lease),
+            Err(error) => {
+                // The geometry never asks for this; if it did, the copy must not go on.
+                let why = SubmitReason::Empty { position: Position::At(error.offset) };
+                self.refused(Side::Source, 0, why);
+                None
+            }
+        }
+    }
+
+    pub(super) fn refused(&mut self, side: Side, at: u64, why: SubmitReason) {
+        let path = self.device(side).path().to_owned();
+        self.state.fail(at, CopyError::Submit { side, path, why });
+    }
+
+    pub(super) fn device(&self, side: Side) -> &'a dyn Device {
+        match side {
+            Side::Source => &*self.ends.source,
+            Side::Destination => &*self.ends.destination,
+        }
+    }
+
+    fn write_more(&mut self) {
+        while self.state.writes < self.depth
+            && let Some(filled) = self.state.filled.pop_front()
+        {
+            self.write(filled);
+        }
+    }
+
+    /// Submits the write of a chunk: its whole blocks from the slot; ragged ends are put aside.
+    fn write(&mut self, filled: Filled) {
+        let Filled { chunk, mut slot, mut len } = filled;
+        let destination = &*self.ends.destination;
+        if destination.class() == Class::Block
+            && let Some(capacity) = destination.len_bytes()
+        {
+            let room = capacity.saturating_sub(self.ends.geometry.seek.saturating_add(chunk.at));
+            if len > room {
+                let path = destination.path().to_owned();
+                self.state.fail(chunk.at.saturating_add(room), CopyError::DestinationFull { path, capacity });
+                len = room;
+            }
+        }
+        let write = self.ends.geometry.write(&chunk, len);
+        let (mut place, mut padding) = (write.middle, 0);
+        if write.tail.len > 0 && self.can_pad(write.tail.position.saturating_add(write.tail.len)) {
+            // The last block of the file: written whole, zeros behind, and the file is cut to its length later.
+            let end =
+                up(write.tail.position.saturating_add(write.tail.len), self.ends.geometry.destination.end);
+            padding = end.saturating_sub(write.tail.position.saturating_add(write.tail.len));
+            place.len = end.saturating_sub(place.position);
+            clear(&mut slot, place.slot_offset.saturating_add(place.len).saturating_sub(padding), padding);
+        } else {
+            self.edges.put_aside(&self.ends.geometry, &slot, write.tail);
+        }
+        self.edges.put_aside(&self.ends.geometry, &slot, write.head);
+        let direct = place.len.saturating_sub(padding);
+        if place.len == 0 {
+            self.state.wrote(chunk.at, len);
+            return;
+        }
+        let position = if destination.is_stream() { Position::Stream } else { Position::At(place.position) };
+        let Some(lease) = self.lease(slot, place.slot_offset, place.len) else { return };
+        let request = Request::new(lease, Direction::ToDevice, position, Op::Write { chunk, len });
+        if let Err(refused) = self.engine.submit(self.to, request, destination.limits()) {
+            self.refused(Side::Destination, chunk.at, refused.reason);
+            return;
+        }
+        self.state.writes = self.state.writes.saturating_add(1);
+        self.state.destination.requests = self.state.destination.requests.saturating_add(1);
+        match &self.write_bounce {
+            None => self.state.destination.count_direct(direct),
+            Some(why) => self.state.destination.count_bounced(direct, why),
+        }
+    }
+
+    /// Says whether a block that ends a write at byte `end` may be padded: nothing that stays lies behind.
+    fn can_pad(&self, end: u64) -> bool {
+        self.ends.destination.class() == Class::File
+            && self.ends.geometry.destination != Unit::BYTE
+            && end >= self.ends.kept_len
+    }
+
+    pub(super) fn completed(&mut self, completion: Completion<Slot, Op>) {
+        let Completion::Transfer { request, outcome, .. } = completion else { return };
+        let (lease, mut ops) = request.into_parts();
+        let slot = lease.into_owners().next();
+        match (ops.next(), slot) {
+            (Some(Op::Read(chunk)), Some(slot)) => {
+                self.state.reads = self.state.reads.saturating_sub(1);
+                self.read_done(chunk, slot, outcome);
+            }
+            (Some(Op::Write { chunk, len }), _) => {
+                self.state.writes = self.state.writes.saturating_sub(1);
+                self.write_done(chunk, len, outcome);
+            }
+            _ => {}
+        }
+    }
+
+    fn read_done(&mut self, chunk: Chunk, slot: Slot, outcome: Outcome) {
+        let geometry = &self.ends.geometry;
+        let len = geometry.valid(&chunk, outcome.done);
+        let end = chunk.at.saturating_add(len);
+        if let Some(fault) = outcome.fault {
+            // What came before the fault is good, and is written.
+            if !(self.state.stopped && fault.status == Status::Cancelled) {
+                let at = geometry.read(&chunk).position;
+                self.transfer_failed(Side::Source, end, at, outcome, fault);
+            }
+        } else if len < chunk.len {
+            self.source_ended(end);
+        }
+        if len == 0 {
+            self.state.stream_end = self.state.stream_end.min(chunk.number);
+            return;
+        }
+        match &self.read_bounce {
+            None => self.state.source.count_direct(len),
+            Some(why) => self.state.source.count_bounced(len, why),
+        }
+        let filled = Filled { chunk, slot, len };
+        if self.any_order {
+            self.state.filled.push_back(filled);
+            return;
+        }
+        if len < chunk.len {
+            self.state.stream_end = self.state.stream_end.min(chunk.number);
+        }
+        self.state.early.insert(chunk.number, filled);
+        // Nothing may follow a gap in a stream.
+        while self.state.next_write <= self.state.stream_end
+            && let Some(next) = self.state.early.remove(&self.state.next_write)
+        {
+            self.state.next_write = self.state.next_write.saturating_add(1);
+            self.state.filled.push_back(next);
+        }
+    }
+
+    /// The source ended at byte `end` of the range, before the chunk did.
+    fn source_ended(&mut self, end: u64) {
+        match self.state.len {
+            Some(len) if !self.ends.source.is_stream() && end < len => {
+                let expected = self.ends.geometry.skip.saturating_add(len);
+                let at = self.ends.geometry.skip.saturating_add(end);
+                let path = self.ends.source.path().to_owned();
+                self.state.fail(end, CopyError::SourceShrank { path, expected, at });
+            }
+            Some(_) => {}
+            None => self.state.len = Some(end),
+        }
+    }
+
+    fn write_done(&mut self, chunk: Chunk, len: u64, outcome: Outcome) {
+        if outcome.fault.is_none() && outcome.done == outcome.asked {
+            self.state.wrote(chunk.at, len);
+            return;
+        }
+        let head = self.ends.geometry.write(&chunk, len).head.len;
+        let done = outcome.done.saturating_add(head).min(len);
+        self.state.wrote(chunk.at, done);
+        let fault = outcome.fault.unwrap_or(Fault { at: outcome.done, status: Status::Short });
+        if self.state.stopped && fault.status == Status::Cancelled {
+            return;
+        }
+        let at = self.ends.geometry.seek.saturating_add(chunk.at);
+        self.transfer_failed(Side::Destination, chunk.at.saturating_add(done), at, outcome, fault);
+    }
+
+    /// Records a failed transfer; `at` is a byte of the range, `position` where the request began on its side.
+    pub(super) fn transfer_failed(
+        &mut self,
+        side: Side,
+        at: u64,
+        position: u64,
+        outcome: Outcome,
+        fault: Fault,
+    ) {
+        let path = self.device(side).path().to_owned();
+        let broken_pipe = Status::Errno(rustix::io::Errno::PIPE.raw_os_error().unsigned_abs());
+        let error = if side == Side::Destination && fault.status == broken_pipe {
+            CopyError::Closed { path, bytes: at }
+        } else {
+            CopyError::Transfer {
+                side,
+                path,
+                at: position.saturating_add(fault.at),
+                len: outcome.asked.saturating_sub(fault.at),
+                status: fault.status,
+            }
+        };
+        self.state.fail(at, error);
+    }
+
+    /// Sets the length, makes the bytes and the name durable. Says whether that was done.
+    fn finish(&mut self, options: &CopyOptions, observer: &mut dyn Observer) -> bool {
+        let destination = &*self.ends.destination;
+        let end = self.ends.geometry.seek.saturating_add(self.state.front);
+        let settled = destination.settle_len(end.max(self.ends.kept_len), true);
+        if let Err(why) = settled {
+            self.state
+                .fail(self.state.front, CopyError::Prepare { path: destination.path().to_owned(), why });
+        }
+        if !options.sync || destination.is_stream() {
+            self.state.tell(observer, Phase::Done, true);
+            return false;
+        }
+        self.state.tell(observer, Phase::Flushing, true);
+        let synced = match self.flush(observer) {
+            Ok(()) => true,
+            Err(error) => {
+                self.state.fail(self.state.front, error);
+                false
+            }
+        };
+        self.state.tell(observer, Phase::Done, true);
+        synced
+    }
+
+    fn flush(&mut self, observer: &mut dyn Observer) -> Result<(), CopyError> {
+        let destination = &*self.ends.destination;
+        let path = || destination.path().to_owned();
+        self.engine.flush(self.to_buffered, FlushKind::All).map_err(|why| CopyError::Submit {
+            side: Side::Destination,
+            path: path(),
+            why,
+        })?;
+        loop {
+            match self.engine.wait_timeout(WAIT)? {
+                Some(Completion::Flush { fault: Some(fault), .. }) => {
+                    return Err(CopyError::Flush { path: path(), status: fault.status });
+                }
+                Some(Completion::Flush { fault: None, .. }) => break,
+                Some(other) => self.completed(other),
+                None => self.state.tell(observer, Phase::Flushing, true),
+            }
+        }
+        if self.ends.created.is_some() {
+            destination.sync_name().map_err(|why| CopyError::Prepare { path: path(), why })?;
+        }
+        Ok(())
+    }
+
+    fn report(&self, options: &CopyOptions, synced: bool) -> Report {
+        let engine = self.engine.report().clone();
+        let registered_bytes = match engine.fixed {
+            Registration::Whole { bytes } | Registration::Partial { bytes, .. } => bytes,
+            Registration::None { .. } => 0,
+        };
+        Report {
+            bytes: self.state.front,
+            elapsed: self.state.started.elapsed(),
+            engine,
+            page_kind: self.pool.kind(),
+            page_reason: self.pool.kind_reason().to_string(),
+            pool_bytes: self.pool.bytes(),
+            registered_bytes,
+            block_len: self.ends.geometry.slot_len,
+            depth: options.depth,
+            durable_bytes: if synced { self.state.front } else { 0 },
+            synced,
+            interrupted: self.state.stopped,
+            source: self.state.source.clone(),
+            destination: self.state.destination.clone(),
+            notes: self.ends.notes.clone(),
+        }
+    }
+}
+
+/// Why a device's bytes are copied on the way; `None` where they move directly.
+fn refused(device: &dyn Device) -> Option<String> {
+    device.routes().direct().err().map(|why| why.to_string())
+}
+
+/// Zeroes a part of a slot.
+pub(super) fn clear(slot: &mut Slot, offset: u64, len: u64) {
+    let range = usize::try_from(offset).ok().zip(usize::try_from(offset.saturating_add(len)).ok());
+    if let Some(bytes) = range.and_then(|(from, to)| slot.as_mut_slice().get_mut(from..to)) {
+        bytes.fill(0);
+    }
+}

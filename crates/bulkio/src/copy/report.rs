@@ -1,0 +1,84 @@
+//! [`Report`]: the truth about every byte.
+
+use std::time::Duration;
+
+use crate::engine::EngineReport;
+use crate::pages::PageKind;
+
+/// What a copy did.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Report {
+    /// Bytes copied, from the start of the range without a gap.
+    pub bytes: u64,
+    /// Time from the start to the end, the flush included.
+    pub elapsed: Duration,
+    /// The engine, and what it could not have.
+    pub engine: EngineReport,
+    /// The pages of the pool.
+    pub page_kind: PageKind,
+    /// Why they are not better ones, in one line; empty where there is nothing to say.
+    pub page_reason: String,
+    /// Bytes of the pool.
+    pub pool_bytes: u64,
+    /// Bytes of the pool that are registered with the engine.
+    pub registered_bytes: u64,
+    /// Bytes of one request.
+    pub block_len: u64,
+    /// Requests in flight on each side, at most.
+    pub depth: u32,
+    /// Bytes that are durable, from the start of the range; 0 where nobody asked or the destination is a stream.
+    pub durable_bytes: u64,
+    /// Whether the destination was made durable.
+    pub synced: bool,
+    /// Whether the observer stopped the copy.
+    pub interrupted: bool,
+    /// The source.
+    pub source: SideReport,
+    /// The destination.
+    pub destination: SideReport,
+    /// What else the user should know.
+    pub notes: Vec<String>,
+}
+
+/// What happened on one side.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct SideReport {
+    /// Its name.
+    pub path: String,
+    /// Its class: `file`, `block`, `pipe`, `char`.
+    pub class: &'static str,
+    /// Whether its middle moves by direct I/O.
+    pub direct: bool,
+    /// Bytes that moved without a copy.
+    pub direct_bytes: u64,
+    /// Bytes that were copied on the way, by the kernel's page cache or here.
+    pub bounced_bytes: u64,
+    /// Those bytes by reason.
+    pub bounces: Vec<(String, u64)>,
+    /// Requests made.
+    pub requests: u64,
+}
+
+impl SideReport {
+    pub(super) fn new(path: String, class: &'static str, direct: bool) -> Self {
+        Self { path, class, direct, direct_bytes: 0, bounced_bytes: 0, bounces: Vec::new(), requests: 0 }
+    }
+
+    pub(super) fn count_direct(&mut self, bytes: u64) {
+        self.direct_bytes = self.direct_bytes.saturating_add(bytes);
+    }
+
+    /// Rule `no-silent-copy`: every bounced byte has a reason.
+    pub(super) fn count_bounced(&mut self, bytes: u64, reason: &str) {
+        if bytes == 0 {
+            return;
+        }
+        self.bounced_bytes = self.bounced_bytes.saturating_add(bytes);
+        match self.bounces.iter_mut().find(|(known, _)| known == reason) {
+            Some((_, sum)) => *sum = sum.saturating_add(bytes),
+            None => self.bounces.push((reason.to_owned(), bytes)),
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! One transfer at a time: what happens before and after the overlapped part of a copy.
+
+use std::time::Instant;
+
+use scatterlist::{Direction, Outcome, Position, Request};
+
+use super::options::{Observer, Phase};
+use super::pipeline::{Op, Pipeline, STOP_GRACE, WAIT};
+use super::{CopyError, Side};
+use crate::engine::{Completion, FileId};
+use crate::pages::Slot;
+
+/// One transfer from or to the front of a slot.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Single {
+    pub(super) side: Side,
+    pub(super) file: FileId,
+    pub(super) direction: Direction,
+    pub(super) position: Position,
+    pub(super) len: u64,
+}
+
+impl Pipeline<'_> {
+    /// Moves bytes and waits. `None` where the engine failed, which is then recorded.
+    pub(super) fn transfer_one(
+        &mut self,
+        slot: Slot,
+        single: Single,
+        observer: &mut dyn Observer,
+    ) -> Option<(Slot, Outcome)> {
+        let Single { side, file, direction, position, len } = single;
+        let routes = self.device(side).routes();
+        let limits = if file == self.to { routes.limits() } else { routes.buffered_limits() };
+        let lease = self.lease(slot, 0, len)?;
+        let request = Request::new(lease, direction, position, Op::Single);
+        if let Err(refused) = self.engine.submit(file, request, limits) {
+            self.refused(side, 0, refused.reason);
+            return None;
+        }
+        let report = match side {
+            Side::Source => &mut self.state.source,
+            Side::Destination => &mut self.state.destination,
+        };
+        report.requests = report.requests.saturating_add(1);
+        let mut stopped: Option<Instant> = None;
+        loop {
+            if self.state.stopped && stopped.get_or_insert_with(Instant::now).elapsed() >= STOP_GRACE {
+                self.engine.cancel();
+            }
+            match self.engine.wait_timeout(WAIT) {
+                Ok(Some(Completion::Transfer { request, outcome, .. })) => {
+                    let (lease, _) = request.into_parts();
+                    return lease.into_owners().next().map(|slot| (slot, outcome));
+                }
+                Ok(Some(Completion::Flush { .. })) => {}
+                Ok(None) => self.state.tell(observer, Phase::Copying, true),
+                Err(error) => {
+                    self.state.fail(0, CopyError::from(error));
+                    return None;
+                }
+            }
+        }
+    }
+
+    /// Reads the first `skip` bytes of a stream and drops them. A stream that ends before has nothing to copy.
+    pub(super) fn skip_stream(&mut self, skip: u64, observer: &mut dyn Observer) {
+        if !self.ends.source.is_stream() {
+            return;
+        }
+        let mut left = skip;
+        while left > 0 && !self.state.ends() {
+            let Some(slot) = self.pool.take() else { return };
+            let len = left.min(self.ends.geometry.slot_len);
+            let (side, direction) = (Side::Source, Direction::FromDevice);
+            let single = Single { side, file: self.from, direction, position: Position::Stream, len };
+            let Some((_, outcome)) = self.transfer_one(slot, single, observer) else { return };
+            left = left.saturating_sub(outcome.done);
+            if let Some(fault) = outcome.fault.filter(|_| !self.state.stopped) {
+                self.transfer_failed(Side::Source, 0, skip.saturating_sub(left), outcome, fault);
+            } else if outcome.done < len {
+                let path = self.ends.source.path().to_owned();
+                let held = skip.saturating_sub(left);
+                self.state.fail(0, CopyError::SkipPastEnd { path, len: held, skip });
+            }
+            self.state.tell(observer, Phase::Copying, false);
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! From a request to parts and vectors: the planner's answer in the form that the kernel takes.
+
+use scatterlist::plan::{Piece, Policy, plan};
+use scatterlist::{Addr, CpuAddr, Limits, Position, Request};
+
+use super::error::SubmitReason;
+use super::part::Part;
+
+/// Most vectors of one operation: `UIO_MAXIOV` of `include/uapi/linux/uio.h`.
+const VECTORS_MAX: usize = 1024;
+
+/// The last position of a file: the greatest `loff_t`.
+const POSITION_MAX: u64 = i64::MAX.unsigned_abs();
+
+/// Plans `request` and writes its operations to `parts`, their memory to `vectors`. Both are empty before, and
+/// hold nothing of use after an error.
+pub(super) fn fill<O, C>(
+    request: &Request<CpuAddr, O, C>,
+    limits: &Limits,
+    parts: &mut Vec<Part>,
+    vectors: &mut Vec<libc::iovec>,
+) -> Result<(), SubmitReason> {
+    let (position, bytes) = (request.position(), request.len_bytes());
+    if bytes == 0 {
+        return Err(SubmitReason::Empty { position });
+    }
+    if let Position::At(at) = position
+        && at.checked_add(bytes).is_none_or(|end| end > POSITION_MAX)
+    {
+        return Err(SubmitReason::Position { position, bytes, max: POSITION_MAX });
+    }
+    let mut at = 0_u64;
+    for ready in plan(request.lease().list(), position, limits, Policy::SplitOrError) {
+        let ready = ready?;
+        let mut part = Part::new(at, ready.position(), vectors.len());
+        for piece in ready.pieces() {
+            let here = part.at.saturating_add(part.len);
+            let segment = match piece {
+                Piece::Direct(segment) => segment,
+                Piece::Bounce(bounce) => return Err(SubmitReason::Bounce { at: here, bytes: bounce.len }),
+            };
+            let no_memory = SubmitReason::NoMemory { at: here, addr: segment.addr().raw() };
+            let pointer = segment.addr().as_ptr();
+            let Ok(len) = usize::try_from(segment.len()) else { return Err(no_memory) };
+            if pointer.is_null() || usize::try_from(segment.end()).is_err() {
+                return Err(no_memory);
+            }
+            if part.vectors == VECTORS_MAX {
+                let pieces = VECTORS_MAX.saturating_add(1);
+                return Err(SubmitReason::TooManyPieces { at, pieces, max: VECTORS_MAX });
+            }
+            vectors.push(libc::iovec { iov_base: pointer.cast(), iov_len: len });
+            part.vectors = part.vectors.saturating_add(1);
+            part.len = part.len.saturating_add(segment.len());
+        }
+        at = at.saturating_add(part.len);
+        parts.push(part);
+    }
+    Ok(())
+}

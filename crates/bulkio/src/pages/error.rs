@@ -1,0 +1,74 @@
+//! Why a pool could not be made.
+
+use thiserror::Error;
+
+use super::kind::{OsError, PageKindRequest, Refusal};
+use super::mapping::CallError;
+
+/// Why [`PagePool::new`](super::PagePool::new) made no pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum PoolError {
+    /// No slots, or slots of no bytes, were asked for.
+    #[error("a pool of {slots} slots of {slot_len} bytes holds nothing")]
+    Empty {
+        /// The length asked for each slot, in bytes.
+        slot_len: usize,
+        /// The number of slots asked for.
+        slots: usize,
+    },
+    /// A slot would not fit one registered buffer.
+    #[error("a slot of {slot_len} bytes is longer than the {slot_len_max} that io_uring registers at once")]
+    SlotTooLong {
+        /// The length asked for each slot, in bytes.
+        slot_len: usize,
+        /// The longest slot, in bytes.
+        slot_len_max: usize,
+    },
+    /// The size overflows what can be addressed.
+    #[error("{slots} slots of {slot_len} bytes are more than this machine can address")]
+    TooLarge {
+        /// The length asked for each slot, in bytes.
+        slot_len: usize,
+        /// The number of slots asked for.
+        slots: usize,
+    },
+    /// There is not that much memory.
+    #[error(
+        "a pool of {bytes} bytes was asked for, and {bytes_available} bytes are available (/proc/meminfo): \
+         use fewer or smaller slots"
+    )]
+    NotEnoughMemory {
+        /// Length of the pool, in bytes.
+        bytes: u64,
+        /// `MemAvailable`, in bytes.
+        bytes_available: u64,
+    },
+    /// The kind of page that was demanded could not be had.
+    #[error("no pool of {bytes} bytes in the pages demanded ({kind:?}): {refusal}")]
+    KindRefused {
+        /// The kind demanded.
+        kind: PageKindRequest,
+        /// Length of the pool, in bytes.
+        bytes: u64,
+        /// Why not.
+        refusal: Refusal,
+    },
+    /// The system refused ordinary memory.
+    #[error("{call} for a pool of {bytes} bytes: {}", OsError(*errno))]
+    System {
+        /// The call that failed.
+        call: &'static str,
+        /// Length of the pool, in bytes.
+        bytes: u64,
+        /// Its error number.
+        errno: i32,
+    },
+}
+
+impl PoolError {
+    /// Makes the error of a failed `call` on ordinary memory.
+    pub(super) fn system(failed: CallError, bytes: u64) -> Self {
+        Self::System { call: failed.call, bytes, errno: failed.errno.raw_os_error() }
+    }
+}

@@ -1,0 +1,170 @@
+//! What the engine's tests share: memory at chosen alignments, files on a disk, pipes, short forms.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+use bulkio::engine::{Completion, Engine, EngineChoice, EngineOptions, FileId, FixedRegion};
+use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
+use rustix::pipe::{PipeFlags, pipe_with};
+use scatterlist::{
+    Addr, CpuAddr, Direction, Lease, LimitId, Limits, Outcome, Position, Request, ScatterList, Segment,
+    Status,
+};
+
+/// Page-aligned memory.
+pub(crate) struct Mapping {
+    start: NonNull<u8>,
+    pub(crate) len: usize,
+}
+
+// SAFETY: plain owned memory, reached through raw pointers only.
+unsafe impl Send for Mapping {}
+// SAFETY: as above; the tests look at it only when nothing is in flight.
+unsafe impl Sync for Mapping {}
+
+pub(crate) type TestRequest = Request<CpuAddr, Arc<Mapping>, ()>;
+pub(crate) type TestEngine = Engine<Arc<Mapping>, ()>;
+
+impl Mapping {
+    pub(crate) fn new(len: usize) -> Arc<Self> {
+        let protection = ProtFlags::READ | ProtFlags::WRITE;
+        // SAFETY: a new mapping at an address of the kernel's choice.
+        let start = unsafe { mmap_anonymous(std::ptr::null_mut(), len, protection, MapFlags::PRIVATE) };
+        Arc::new(Self { start: NonNull::new(start.unwrap().cast()).unwrap(), len })
+    }
+
+    pub(crate) fn addr(&self, at: usize) -> CpuAddr {
+        CpuAddr::from_ptr(self.start.as_ptr()).checked_add(at as u64).unwrap()
+    }
+
+    pub(crate) fn fill(&self, pattern: impl Fn(usize) -> u8) {
+        let bytes: Vec<u8> = (0..self.len).map(pattern).collect();
+        // SAFETY: as long as the mapping, and nothing is in flight on it.
+        unsafe { self.start.as_ptr().copy_from_nonoverlapping(bytes.as_ptr(), self.len) };
+    }
+
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        // SAFETY: the mapping is initialised by the kernel, and nothing is in flight on it.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len) }.to_vec()
+    }
+
+    /// A request for pieces `(offset, length)` of the mapping.
+    pub(crate) fn request(
+        self: &Arc<Self>,
+        pieces: &[(usize, usize)],
+        direction: Direction,
+        position: Position,
+    ) -> TestRequest {
+        let segments = pieces.iter().map(|&(at, len)| {
+            assert!(at + len <= self.len);
+            Segment::new(self.addr(at), len as u64).unwrap()
+        });
+        let list = ScatterList::from_segments(segments).unwrap();
+        // SAFETY: the owner keeps the mapping, and the tests look at it only when nothing is in flight.
+        let lease = unsafe { Lease::from_raw(list, Arc::clone(self)) };
+        Request::new(lease, direction, position, ())
+    }
+
+    /// The whole mapping as a region to register.
+    pub(crate) fn region(self: &Arc<Self>) -> FixedRegion {
+        // SAFETY: the mapping lasts as long as its owner.
+        unsafe { FixedRegion::new(self.addr(0), self.len as u64, Arc::clone(self) as _) }
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: the mapping of `new`, whose last owner is gone.
+        unsafe { munmap(self.start.as_ptr().cast(), self.len) }.unwrap();
+    }
+}
+
+pub(crate) fn engine(kind: EngineChoice, depth: u32) -> TestEngine {
+    Engine::new(EngineOptions { kind, depth, log: true, ..EngineOptions::default() }).unwrap()
+}
+
+/// Records a test that cannot run here.
+pub(crate) fn skip(name: &str, reason: &str) {
+    eprintln!("SKIPPED {name}: {reason}");
+    if let Some(path) = std::env::var_os("BULKIO_SKIP_LOG") {
+        let mut log = OpenOptions::new().append(true).create(true).open(path).unwrap();
+        writeln!(log, "{name}: {reason}").unwrap();
+    }
+}
+
+/// A file in the target folder whose name is gone already.
+pub(crate) fn file(flags: libc::c_int, content: &[u8]) -> Arc<OwnedFd> {
+    let mut named = tempfile::NamedTempFile::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    named.write_all(content).unwrap();
+    named.as_file().sync_all().unwrap();
+    let write = flags & libc::O_ACCMODE != libc::O_RDONLY;
+    let flags = flags & !libc::O_ACCMODE;
+    let file = OpenOptions::new().read(true).write(write).custom_flags(flags).open(named.path()).unwrap();
+    Arc::new(file.into())
+}
+
+/// Reads a file without `O_DIRECT`, through the name that the kernel keeps for its descriptor.
+pub(crate) fn content(fd: &OwnedFd) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut file = File::open(format!("/proc/self/fd/{}", fd.as_raw_fd())).unwrap();
+    file.read_to_end(&mut bytes).unwrap();
+    bytes
+}
+
+pub(crate) fn pipe() -> (Arc<OwnedFd>, Arc<OwnedFd>) {
+    let (read, write) = pipe_with(PipeFlags::CLOEXEC).unwrap();
+    (Arc::new(read), Arc::new(write))
+}
+
+/// What a file under `O_DIRECT` takes.
+pub(crate) fn direct() -> Limits {
+    Limits::builder()
+        .hard(LimitId::PositionAlign, 512)
+        .hard(LimitId::AddrAlign, 512)
+        .hard(LimitId::PieceLenAlign, 512)
+        .hard(LimitId::PiecesMax, 1024)
+        .build()
+        .unwrap()
+}
+
+/// Waits for a transfer, through signals.
+pub(crate) fn next(engine: &mut TestEngine) -> (TestRequest, Outcome) {
+    loop {
+        match engine.wait().unwrap() {
+            Some(Completion::Transfer { request, outcome, .. }) => return (request, outcome),
+            Some(other) => panic!("not a transfer: {:?}", other.token()),
+            None => {}
+        }
+    }
+}
+
+/// Submits a request to an idle engine and waits for it.
+pub(crate) fn run(engine: &mut TestEngine, file: FileId, request: TestRequest, limits: &Limits) -> Outcome {
+    let asked = request.len_bytes();
+    engine.submit(file, request, limits).unwrap();
+    let (request, outcome) = next(engine);
+    assert_eq!((request.len_bytes(), outcome.asked), (asked, asked));
+    outcome
+}
+
+pub(crate) fn pattern(at: usize) -> u8 {
+    ((at * 7 + at / 251) & 0xff) as u8
+}
+
+pub(crate) fn errno(number: i32) -> Status {
+    Status::Errno(number.unsigned_abs())
+}
+
+/// A small generator of numbers, so that a failing run can be repeated.
+pub(crate) struct Random(pub(crate) u64);
+
+impl Random {
+    pub(crate) fn below(&mut self, bound: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) as usize % bound
+    }
+}
