@@ -22,7 +22,7 @@ usage: cargo xtask <task>
 
   test [NAME]     every check and every test; with NAME only the tests whose name contains it
   bench copy      file to file beside dd, cp and fio  [--rounds N] [--size SIZE] [--dir DIR]
-  bench core      the planner and the list beside their peers
+  bench core      the planner and the list beside their peers  [--rounds N]
 
 Figures go to target/bench/*.json. BULKIO_BIN=FILE benches that file instead of the built command.";
 
@@ -47,7 +47,7 @@ fn run(words: &[String]) -> Result<ExitCode> {
         ["test"] => test::run(None),
         ["test", name] if !name.starts_with('-') => test::run(Some(name)),
         ["bench", "copy", rest @ ..] => bench::copy::run(rest),
-        ["bench", "core", ..] => bench::core_not_there_yet(),
+        ["bench", "core", rest @ ..] => bench::core::run(rest),
         other => bail!("there is no task `{}`\n\n{USAGE}", other.join(" ")),
     }
 }

@@ -216,3 +216,53 @@ fn splitting_past_the_end_is_refused() {
     assert_eq!((error.bytes, error.at), (100, 101));
     assert_eq!(list.len_bytes(), 100);
 }
+
+proptest! {
+    /// Pages in bulk are the same as pages one by one, whatever stood there before.
+    #[test]
+    fn pages_in_bulk_equal_pages_one_by_one(
+        before in prop::collection::vec((1..40_u64, 1..3000_u64), 0..4),
+        frames in prop::collection::vec(prop_oneof![3 => 0..30_u64, 1 => Just(u64::MAX >> 12)], 1..40),
+        repeats in 1..40_usize,
+        offset in 0..9000_u64,
+        len in 0..2_000_000_u64,
+    ) {
+        // Runs of adjacent pages, and more than a chunk of them now and then.
+        let mut frame = 0_u64;
+        let pages: Vec<PhysAddr> = std::iter::repeat_n(&frames, repeats)
+            .flatten()
+            .map(|&step| {
+                frame = if step == u64::MAX >> 12 { step } else { (frame + step % 3 + 1) % 100_000 };
+                PhysAddr::new(frame << 12)
+            })
+            .collect();
+        let before: Vec<Seg> = before.iter().map(|&(page, len)| segment(page, len, false)).collect();
+        let mut bulk = ScatterList::from_segments(before.iter().copied()).unwrap();
+        let answer = bulk.append_pages(&pages, 4096, offset, len);
+
+        let mut model = Vec::new();
+        for segment in &before {
+            push(&mut model, *segment);
+        }
+        let bytes = pages.len() as u64 * 4096;
+        if len > 0 && offset + len > bytes {
+            prop_assert_eq!(answer, Err(scatterlist::SelectError::PastEnd { index: 0, offset, len, bytes }));
+        } else {
+            let (mut at, mut left, mut wrapped) = (offset, len, false);
+            while left > 0 {
+                let here = (4096 - at % 4096).min(left);
+                let page = pages[usize::try_from(at / 4096).unwrap()];
+                match Segment::new(PhysAddr::new(page.raw() + at % 4096), here) {
+                    Ok(segment) => push(&mut model, segment),
+                    Err(_) => {
+                        wrapped = true;
+                        break;
+                    }
+                }
+                (at, left) = (at + here, left - here);
+            }
+            prop_assert_eq!(answer.is_err(), wrapped);
+        }
+        check(&bulk, &model, true);
+    }
+}

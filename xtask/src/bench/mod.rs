@@ -6,17 +6,9 @@
 
 mod cache;
 pub(crate) mod copy;
+pub(crate) mod core;
 mod data;
 mod fio;
 mod measure;
 mod report;
 mod stats;
-
-use std::process::ExitCode;
-
-use anyhow::{Result, bail};
-
-/// Holds the place of the bench of the planner and the list.
-pub(crate) fn core_not_there_yet() -> Result<ExitCode> {
-    bail!("`bench core` is not there yet; `bench copy` is")
-}

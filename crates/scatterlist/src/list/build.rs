@@ -35,6 +35,15 @@ pub enum SelectError {
     TooLong(#[from] ListError),
 }
 
+/// Returns quotient and remainder, without a division for powers of two. By 0: 0 and 0.
+fn div_rem(value: u64, unit: u64) -> (u64, u64) {
+    if unit.is_power_of_two() {
+        (value.wrapping_shr(unit.trailing_zeros()), value & unit.wrapping_sub(1))
+    } else {
+        (value.checked_div(unit).unwrap_or(0), value.checked_rem(unit).unwrap_or(0))
+    }
+}
+
 impl<A: Addr> ScatterList<A> {
     /// Builds a list from pages of `page_len` bytes each: `len` bytes from byte `offset` of the first page on.
     ///
@@ -50,7 +59,8 @@ impl<A: Addr> ScatterList<A> {
     /// Appends `len` bytes from byte `offset` of the first page on. Adjacent pages merge.
     ///
     /// # Errors
-    /// As [`ScatterList::from_pages`]. After an error the list holds the pages before the one at fault.
+    /// As [`ScatterList::from_pages`]. After [`SelectError::Page`] the list holds the pages before the one at
+    /// fault; after another error it is unchanged.
     pub fn append_pages(
         &mut self,
         pages: &[A],
@@ -66,22 +76,64 @@ impl<A: Addr> ScatterList<A> {
         if offset.checked_add(len).is_none_or(|end| end > bytes) {
             return Err(SelectError::PastEnd { index: 0, offset, len, bytes });
         }
+        if self.bytes.checked_add(len).is_none() {
+            return Err(ListError { bytes: self.bytes, adding: len }.into());
+        }
+        let (skip, within) = div_rem(offset, page_len);
+        let skip = usize::try_from(skip).unwrap_or(usize::MAX);
+        let Some((first, rest)) = pages.get(skip..).and_then(<[A]>::split_first) else { return Ok(()) };
+        let here = page_len.saturating_sub(within).min(len);
+        let wraps = SegmentError::Wraps { addr: first.raw(), len: page_len };
+        let first = Segment::new(first.checked_add(within).ok_or(wraps)?, here)?;
         self.tail.reserve(pages.len());
-        let skip = offset.checked_div(page_len).unwrap_or(0);
-        let mut within = offset.checked_rem(page_len).unwrap_or(0);
-        let mut left = len;
-        let pages = pages.get(usize::try_from(skip).unwrap_or(usize::MAX)..).unwrap_or_default();
-        for page in pages {
-            if left == 0 {
-                break;
+        self.append(first)?;
+        let (whole, last) = div_rem(len.saturating_sub(here), page_len);
+        let whole = usize::try_from(whole).unwrap_or(usize::MAX);
+        let (whole, rest) = rest.split_at_checked(whole).unwrap_or((rest, &[]));
+        if self.bytes.saturating_add(len) <= Segment::<A>::LEN_MAX {
+            self.append_whole(first, whole, page_len)?;
+        } else {
+            for page in whole {
+                self.append(Segment::new(*page, page_len)?)?;
             }
-            let here = page_len.saturating_sub(within).min(left);
-            let wraps = SegmentError::Wraps { addr: page.raw(), len: page_len };
-            self.append(Segment::new(page.checked_add(within).ok_or(wraps)?, here)?)?;
-            left = left.saturating_sub(here);
-            within = 0;
+        }
+        if let Some(page) = rest.first().filter(|_| last > 0) {
+            self.append(Segment::new(*page, last)?)?;
         }
         Ok(())
+    }
+
+    /// Appends whole pages behind `open`, which is the list's last segment or its end. No run of them can be too
+    /// long for a segment.
+    fn append_whole(&mut self, open: Segment<A>, pages: &[A], page_len: u64) -> Result<(), SegmentError> {
+        let mut open = self.open.unwrap_or(open);
+        let mut rest = pages;
+        let result = loop {
+            let (now, taken, added) = self.tail.take_pages(open, rest, page_len);
+            open = now;
+            self.count_pages(taken, added, page_len);
+            rest = rest.get(taken..).unwrap_or_default();
+            let Some((page, others)) = rest.split_first() else { break Ok(()) };
+            // The tail has no memory for `open`, or this is no page.
+            let next = match Segment::new(*page, page_len) {
+                Ok(next) => next,
+                Err(error) => break Err(error),
+            };
+            self.tail.totals.join(open.end(), page.raw());
+            self.push_beyond(open);
+            self.count_pages(1, 1, page_len);
+            open = next;
+            rest = others;
+        };
+        self.open = Some(open);
+        result
+    }
+
+    /// Counts pages whose bytes are known to fit.
+    fn count_pages(&mut self, pages: usize, segments: usize, page_len: u64) {
+        let count = |items: usize| u64::try_from(items).unwrap_or(u64::MAX);
+        self.bytes = self.bytes.wrapping_add(count(pages).wrapping_mul(page_len));
+        self.segments = self.segments.wrapping_add(count(segments));
     }
 
     /// Builds a list from segments, in order.

@@ -142,10 +142,9 @@ impl<A: Addr> ScatterList<A> {
                 return Ok(Appended::Merged);
             }
             self.tail.totals.join(open.end(), segment.addr().raw());
-            if self.tail.is_full() {
-                self.seal_tail();
+            if !self.tail.push_within(open) {
+                self.push_beyond(open);
             }
-            self.tail.push(open);
         }
         // Each segment holds a byte at least, so the count stays below the bytes.
         self.segments = self.segments.wrapping_add(1);
@@ -190,6 +189,7 @@ impl<A: Addr> ScatterList<A> {
             self.bounds.widen(&chunk.totals);
             let mut front = Chunk::new();
             front.push(segment);
+            front.recount();
             self.bounds.widen(&front.totals);
             self.chain.push_front(front);
         }
@@ -208,14 +208,23 @@ impl<A: Addr> ScatterList<A> {
         }
     }
 
-    /// Moves the tail chunk, made dense, to the end of the chain. Memory for the next one comes from the spare chunks.
+    /// Closes a segment for which the tail has no memory at hand: a full tail is sealed, another one gets more.
     #[cold]
+    pub(super) fn push_beyond(&mut self, segment: Segment<A>) {
+        if self.tail.is_full() {
+            self.seal_tail();
+        }
+        self.tail.push(segment);
+    }
+
+    /// Moves the tail chunk, made dense, to the end of the chain. Memory for the next one comes from the spare chunks.
     pub(super) fn seal_tail(&mut self) {
         if self.tail.is_empty() {
             self.bounds.widen(&self.tail.totals);
             self.tail.totals = Totals::EMPTY;
             return;
         }
+        self.tail.recount();
         self.bounds.widen(&self.tail.totals);
         if self.spare.is_empty() {
             let mut full = core::mem::replace(&mut self.tail, Chunk::new());
@@ -276,6 +285,7 @@ impl<A: Addr> ScatterList<A> {
 
     /// Iterates over the segments, first to last.
     #[must_use]
+    #[inline]
     pub fn iter(&self) -> Iter<'_, A> {
         let mut chunks = self.chain.iter();
         let first = chunks.next().unwrap_or(&self.tail);

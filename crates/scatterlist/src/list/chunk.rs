@@ -1,40 +1,37 @@
 //! [`Chunk`]: up to [`CHUNK_SEGMENTS_MAX`] segments in one block of memory, with their own totals.
 //!
 //! The links of the chain. A chunk has room at its end (append) and may have room at its front (prepend):
-//! entries before `start` are stale. Its totals include the join to the segment before its first.
+//! entries before `start` are stale. Its totals include the join to the segment before its first. While a chunk is
+//! filled, only the bounds of its totals are kept; the counts are made when it is sealed or split.
 
-use smallvec::SmallVec;
-
+use super::entries::Entries;
 use super::{Segment, Totals};
 use crate::Addr;
 
 /// Entries of a full chunk: 8 KiB of segments, so that links cost under half a byte a segment.
 pub(super) const CHUNK_SEGMENTS_MAX: usize = 512;
 
-/// Entries that fit without an allocation; one more segment, the open one, lives in the list itself.
-const INLINE_SEGMENTS: usize = 3;
-
 #[derive(Clone, Debug)]
 pub(super) struct Chunk<A: Addr> {
-    entries: SmallVec<[Segment<A>; INLINE_SEGMENTS]>,
+    entries: Entries<A>,
     start: usize,
     pub(super) totals: Totals,
 }
 
 impl<A: Addr> Chunk<A> {
     pub(super) fn new() -> Self {
-        Self { entries: SmallVec::new(), start: 0, totals: Totals::EMPTY }
+        Self { entries: Entries::new(), start: 0, totals: Totals::EMPTY }
     }
 
     pub(super) fn with_capacity(segments: usize) -> Self {
         let mut chunk = Self::new();
-        chunk.entries.reserve_exact(segments.min(CHUNK_SEGMENTS_MAX));
+        chunk.entries.reserve(segments.min(CHUNK_SEGMENTS_MAX));
         chunk
     }
 
     #[inline]
     pub(super) fn as_slice(&self) -> &[Segment<A>] {
-        self.entries.get(self.start..).unwrap_or_default()
+        self.entries.as_slice().get(self.start..).unwrap_or_default()
     }
 
     #[inline]
@@ -53,28 +50,73 @@ impl<A: Addr> Chunk<A> {
 
     /// Entries for which memory is held.
     pub(super) fn capacity(&self) -> usize {
-        if self.entries.spilled() { self.entries.capacity() } else { 0 }
+        self.entries.capacity()
     }
 
     pub(super) fn reserve(&mut self, segments: usize) {
         let room = CHUNK_SEGMENTS_MAX.saturating_sub(self.entries.len());
-        self.entries.reserve_exact(segments.min(room));
+        self.entries.reserve(segments.min(room));
     }
 
-    /// Adds an entry and its totals; the join before it is the caller's.
+    /// Adds an entry where there is memory for it, else says `false`: the fast path. Only the bounds are widened;
+    /// the counts wait for [`Chunk::recount`], and the join before the entry is the caller's.
     #[inline]
-    pub(super) fn push(&mut self, segment: Segment<A>) {
-        self.totals.add(segment);
-        if self.entries.len() == self.entries.capacity() {
-            self.grow();
+    pub(super) fn push_within(&mut self, segment: Segment<A>) -> bool {
+        let fits = self.entries.push_within(segment);
+        if fits {
+            self.totals.cover(segment);
         }
-        self.entries.push(segment);
+        fits
     }
 
-    #[cold]
-    fn grow(&mut self) {
-        let room = CHUNK_SEGMENTS_MAX.saturating_sub(self.entries.len()).max(1);
-        self.entries.reserve_exact(self.entries.len().clamp(12, room.max(12)));
+    /// Takes pages behind `open` while they join it or there is memory for another entry. Returns the segment that
+    /// is open then, the pages taken and the entries added.
+    pub(super) fn take_pages(
+        &mut self,
+        open: Segment<A>,
+        pages: &[A],
+        page_len: u64,
+    ) -> (Segment<A>, usize, usize) {
+        if pages.len() <= self.entries.room()
+            && let Some((last, closed)) = pages.split_last()
+            && let Some(bounds) = apart(open, closed, *last, page_len)
+        {
+            self.totals.cover(open);
+            self.totals.widen(&bounds);
+            self.entries.extend_pages(open, closed, page_len);
+            return (Segment::between(*last, last.raw().wrapping_add(page_len)), pages.len(), pages.len());
+        }
+        let before = self.entries.len();
+        let (open, taken) = self.entries.take_pages(open, pages, page_len);
+        let added = self.entries.as_slice().get(before..).unwrap_or_default();
+        let mut end = None;
+        for segment in added {
+            if let Some(end) = end {
+                self.totals.join(end, segment.addr().raw());
+            }
+            self.totals.cover(*segment);
+            end = Some(segment.end());
+        }
+        if let Some(end) = end {
+            self.totals.join(end, open.addr().raw());
+        }
+        (open, taken, added.len())
+    }
+
+    /// As [`Chunk::push_within`], with more memory where there is none: half as much again, at least a dozen, at
+    /// most a chunk's worth.
+    pub(super) fn push(&mut self, segment: Segment<A>) {
+        let len = self.entries.len();
+        let room = CHUNK_SEGMENTS_MAX.saturating_sub(len);
+        self.entries.push(segment, len.max(12).min(room).max(1));
+        self.totals.cover(segment);
+    }
+
+    /// Brings the counts up to date.
+    pub(super) fn recount(&mut self) {
+        let bytes = self.as_slice().iter().fold(0_u64, |sum, segment| sum.wrapping_add(segment.len()));
+        self.totals.bytes = bytes;
+        self.totals.segments = u64::try_from(self.len()).unwrap_or(u64::MAX);
     }
 
     /// Adds entries whose totals, joins included, the caller has.
@@ -92,11 +134,11 @@ impl<A: Addr> Chunk<A> {
             }
             // Amortised: as much room in front as there are entries, within a chunk's size.
             let pad = self.entries.len().clamp(1, room);
-            self.entries.insert_many(0, core::iter::repeat_n(segment, pad));
+            self.entries.pad_front(segment, pad);
             self.start = pad;
         }
         self.start = self.start.saturating_sub(1);
-        if let Some(place) = self.entries.get_mut(self.start) {
+        if let Some(place) = self.entries.as_mut_slice().get_mut(self.start) {
             *place = segment;
         }
         self.totals.add(segment);
@@ -107,8 +149,7 @@ impl<A: Addr> Chunk<A> {
     pub(super) fn pop_front(&mut self) -> Option<Segment<A>> {
         let first = self.as_slice().first().copied()?;
         self.start = self.start.saturating_add(1);
-        let bytes = self.totals.bytes.saturating_sub(first.len());
-        self.totals = self.totals.narrowed(bytes, self.totals.segments.saturating_sub(1));
+        self.less(first.len());
         Some(first)
     }
 
@@ -116,29 +157,38 @@ impl<A: Addr> Chunk<A> {
     pub(super) fn pop_back(&mut self) -> Option<Segment<A>> {
         let last = self.as_slice().last().copied()?;
         self.entries.pop();
-        let bytes = self.totals.bytes.saturating_sub(last.len());
         // The join before the entry stays an inner join of the list: the entry goes on as the open one.
         let gap_bits = self.totals.gap_bits;
-        self.totals = self.totals.narrowed(bytes, self.totals.segments.saturating_sub(1));
+        self.less(last.len());
         self.totals.gap_bits = gap_bits;
         Some(last)
+    }
+
+    /// Corrects the counts for one entry of `len` bytes that is gone.
+    fn less(&mut self, len: u64) {
+        if self.is_empty() {
+            self.totals = Totals::EMPTY;
+        } else {
+            self.totals.bytes = self.totals.bytes.saturating_sub(len);
+            self.totals.segments = self.totals.segments.saturating_sub(1);
+        }
     }
 
     /// Gives back stale and unused room, where that is more than a sixteenth.
     pub(super) fn make_dense(&mut self) {
         if self.start > 0 {
-            self.entries.drain(..self.start);
+            self.entries.drop_front(self.start);
             self.start = 0;
         }
         let unused = self.capacity().saturating_sub(self.entries.len());
         if unused.saturating_mul(16) > self.capacity() {
-            self.entries.shrink_to_fit();
+            self.entries.shrink();
         }
     }
 
     /// Removes everything and keeps the memory.
     pub(super) fn clear(&mut self) {
-        self.entries.clear();
+        self.entries.truncate(0);
         self.start = 0;
         self.totals = Totals::EMPTY;
     }
@@ -183,15 +233,15 @@ impl<A: Addr> Chunk<A> {
             back = core::mem::replace(self, front);
             back.start = place;
         } else {
-            back.entries.extend_from_slice(self.entries.get(place..).unwrap_or_default());
+            back.entries.extend_from_slice(self.entries.as_slice().get(place..).unwrap_or_default());
             self.entries.truncate(self.start.saturating_add(front_entries));
         }
         if let Some((head, rest)) = cut {
-            if let Some(last) = self.entries.last_mut() {
+            if let Some(last) = self.entries.as_mut_slice().last_mut() {
                 *last = head;
             }
             let first = back.start;
-            if let Some(first) = back.entries.get_mut(first) {
+            if let Some(first) = back.entries.as_mut_slice().get_mut(first) {
                 *first = rest;
             }
         }
@@ -206,4 +256,43 @@ impl<A: Addr> Chunk<A> {
         back.totals = bounds.narrowed(whole.bytes.saturating_sub(at), count(&back));
         (back, cut.is_some())
     }
+}
+
+/// Returns the bounds of the `closed` pages and all joins from `open` to `last`, when no two of them touch and none
+/// reaches past the last address. Scattered pages are the common case, and this loop stays in registers.
+fn apart<A: Addr>(open: Segment<A>, closed: &[A], last: A, page_len: u64) -> Option<Totals> {
+    let mut end = open.end();
+    let (mut starts, mut ends) = (0, end);
+    let (mut lowest, mut highest) = (u64::MAX, 0);
+    let mut touch = false;
+    for page in closed {
+        let start = page.raw();
+        touch |= start == end;
+        // Judged by `highest` below.
+        end = start.wrapping_add(page_len);
+        starts |= start;
+        ends |= end;
+        lowest = lowest.min(start);
+        highest = highest.max(start);
+    }
+    touch |= last.raw() == end;
+    let start_max = u64::MAX.saturating_sub(page_len);
+    if touch || highest.max(last.raw()) > start_max {
+        return None;
+    }
+    let gap_bits = starts | ends | last.raw();
+    if closed.is_empty() {
+        return Some(Totals { gap_bits, ..Totals::EMPTY });
+    }
+    let addr_end = highest.saturating_add(page_len);
+    let (longest, len_bits) = (page_len, page_len);
+    Some(Totals {
+        longest,
+        addr_min: lowest,
+        addr_end,
+        start_bits: starts,
+        len_bits,
+        gap_bits,
+        ..Totals::EMPTY
+    })
 }

@@ -10,6 +10,8 @@ mod build;
 mod chain;
 #[cfg(feature = "alloc")]
 mod chunk;
+#[cfg(feature = "alloc")]
+mod entries;
 mod segment;
 #[cfg(feature = "alloc")]
 mod splice;

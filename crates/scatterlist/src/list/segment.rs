@@ -67,6 +67,19 @@ impl<A: Addr> Segment<A> {
         Ok(Self { addr, len_and_barrier: len })
     }
 
+    /// The bytes from `start` to `end`, which lie further on by no more than [`Self::LEN_MAX`].
+    #[cfg(feature = "alloc")]
+    #[inline]
+    pub(super) fn between(start: A, end: u64) -> Self {
+        Self { addr: start, len_and_barrier: end.wrapping_sub(start.raw()) & Self::LEN_MAX }
+    }
+
+    /// A byte at address 0, for places that hold no segment yet.
+    #[cfg(feature = "alloc")]
+    pub(super) fn filler() -> Self {
+        Self { addr: A::new(0), len_and_barrier: 1 }
+    }
+
     /// Returns the same bytes with a merge barrier before them: no list joins them to what lies before.
     #[inline]
     #[must_use]

@@ -45,10 +45,9 @@ impl<A: Addr> ScatterList<A> {
         if let Some(first) = first {
             // The seam: the open segment closes, and its join counts with its chunk.
             self.tail.totals.join(open.end(), first.addr().raw());
-            if self.tail.is_full() {
-                self.seal_tail();
+            if !self.tail.push_within(open) {
+                self.push_beyond(open);
             }
-            self.tail.push(open);
             self.open = other.open.take();
             self.take_chunks(other);
         } else {
@@ -161,6 +160,7 @@ impl<A: Addr> ScatterList<A> {
             core::mem::swap(&mut back.tail, &mut self.tail);
             back.chain.pop_front()
         } else {
+            self.tail.recount();
             Some(core::mem::replace(&mut self.tail, Chunk::new()))
         };
         let Some(mut chunk) = cut_chunk else { return Front { segments, cut: false } };

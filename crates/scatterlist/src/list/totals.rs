@@ -55,6 +55,26 @@ impl Totals {
         self.len_bits |= len;
     }
 
+    /// Widens the bounds to one segment; the counts are left alone.
+    ///
+    /// Branches, not `max`: a record is rarely broken, and a bound that stands needs no store.
+    #[cfg(feature = "alloc")]
+    #[inline]
+    pub(crate) fn cover<A: Addr>(&mut self, segment: Segment<A>) {
+        let (start, len, end) = (segment.addr().raw(), segment.len(), segment.end());
+        if len > self.longest {
+            self.longest = len;
+        }
+        if start < self.addr_min {
+            self.addr_min = start;
+        }
+        if end > self.addr_end {
+            self.addr_end = end;
+        }
+        self.start_bits |= start;
+        self.len_bits |= len;
+    }
+
     /// Adds the join between a segment that ends at `end` and one that starts at `start`.
     #[inline]
     pub(crate) const fn join(&mut self, end: u64, start: u64) {

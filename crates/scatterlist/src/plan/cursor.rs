@@ -52,11 +52,10 @@ impl<A: Addr, I: Iterator<Item = Segment<A>>> Cursor<I, A> {
         }
     }
 
-    /// Returns the next whole segment, for lists known to be canonical and read from the start.
+    /// Returns the next whole segment, for lists known to be canonical and read only by this from the start:
+    /// there is nothing to join, so nothing is read ahead.
     #[inline]
     pub(super) fn next_segment(&mut self) -> Option<Segment<A>> {
-        let segment = self.rest();
-        self.rest = None;
-        segment
+        self.segments.next()
     }
 }

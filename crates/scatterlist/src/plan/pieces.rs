@@ -73,6 +73,15 @@ impl<A: Addr, I: Iterator<Item = Segment<A>>> Iterator for Pieces<I, A> {
         if self.verbatim {
             return self.cursor.next_segment().map(Piece::Direct);
         }
+        self.next_cut()
+    }
+}
+
+impl<A: Addr, I: Iterator<Item = Segment<A>>> Pieces<I, A> {
+    /// The next piece of a request that the planner walked. Kept out of line, so that the walk over a list that
+    /// fits as it stands stays a loop over its chunks.
+    #[inline(never)]
+    fn next_cut(&mut self) -> Option<Piece<A>> {
         if let Some(segment) = self.ready.take() {
             return Some(Piece::Direct(segment));
         }

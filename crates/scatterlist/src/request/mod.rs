@@ -14,7 +14,7 @@ pub use stripe::{NotStriped, StripeError, Striped, Stripes};
 use crate::extents::Extents;
 use crate::lease::{Lease, ShareOwner};
 use crate::plan::fits_whole;
-use crate::{Addr, LimitId, Limits, Position, SplitError};
+use crate::{Addr, LimitId, Limits, Position, SplitError, Totals};
 
 /// Which way the bytes go.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -130,10 +130,19 @@ impl<A: Addr, O, C> Request<A, O, C> {
         if totals.bytes.checked_add(other.len_bytes()).is_none() {
             return Some(MergeRefused::TooLong);
         }
-        if let (Some(last), Some(first)) = (list.last(), other.first()) {
-            totals.join(last.end(), first.addr().raw());
-        }
         totals.merge(&other.totals());
+        if let (Some(last), Some(first)) = (list.last(), other.first()) {
+            match last.joined(first) {
+                // One segment across the seam, longer than either side knew.
+                Some(joined) if totals.segments == 2 => totals = Totals::of([joined]),
+                Some(joined) => {
+                    totals.segments = totals.segments.saturating_sub(1);
+                    totals.longest = totals.longest.max(joined.len());
+                    totals.len_bits |= joined.len();
+                }
+                None => totals.join(last.end(), first.addr().raw()),
+            }
+        }
         fits_whole(&totals, self.position, limits).err().map(|why| MergeRefused::Limit { limit: why.limit })
     }
 
