@@ -3,7 +3,7 @@
 //! [`plan`] is lazy and allocates nothing. Each request it yields covers the next bytes in order and keeps
 //! **every** hard limit; soft limits cut nothing. A request is a sequence of [`Piece`]s, direct or bounced. Every cut and every bounce
 //! carries [`Why`]; "cut here" and "cannot be satisfied" ([`PlanError::Unsatisfiable`]) are different answers. A list whose
-//! [`Totals`] fit is planned without a walk.
+//! [`Totals`](crate::Totals) fit is planned without a walk.
 
 #[cfg(feature = "alloc")]
 mod append;
