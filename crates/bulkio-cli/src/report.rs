@@ -1,0 +1,145 @@
+//! The report of a copy: for people on standard error, for programs as one JSON object.
+//!
+//! The JSON names are stable: fields are added, never renamed. Lengths are bytes, times seconds.
+
+use bulkio::copy::{Report, SideReport};
+use serde::Serialize;
+
+use crate::progress::{per_second, seconds};
+use crate::size::human;
+
+#[derive(Serialize)]
+struct Json<'a> {
+    bytes: u64,
+    seconds: f64,
+    bytes_per_second: u64,
+    engine: &'static str,
+    /// Why io_uring is not used; `null` where it is, or was not wanted.
+    engine_refused: Option<&'a str>,
+    pages: String,
+    pool_bytes: u64,
+    registered_bytes: u64,
+    block_bytes: u64,
+    depth: u32,
+    durable_bytes: u64,
+    synced: bool,
+    interrupted: bool,
+    source: JsonSide<'a>,
+    destination: JsonSide<'a>,
+    notes: &'a [String],
+    /// The message of a failed copy; `null` on success.
+    error: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct JsonSide<'a> {
+    path: &'a str,
+    class: &'static str,
+    direct: bool,
+    direct_bytes: u64,
+    bounced_bytes: u64,
+    bounces: Vec<JsonBounce<'a>>,
+    requests: u64,
+}
+
+#[derive(Serialize)]
+struct JsonBounce<'a> {
+    reason: &'a str,
+    bytes: u64,
+}
+
+#[derive(Serialize)]
+struct JsonError<'a> {
+    error: &'a str,
+}
+
+/// Returns the report of a copy as one line of JSON.
+pub(crate) fn json(report: Option<&Report>, error: Option<&str>) -> String {
+    let text = match report {
+        None => serde_json::to_string(&JsonError { error: error.unwrap_or_default() }),
+        Some(report) => serde_json::to_string(&Json {
+            bytes: report.bytes,
+            seconds: report.elapsed.as_secs_f64(),
+            bytes_per_second: per_second(report.bytes, report.elapsed),
+            engine: report.engine.kind.name(),
+            engine_refused: report.engine.refused.as_deref(),
+            pages: report.page_kind.to_string(),
+            pool_bytes: report.pool_bytes,
+            registered_bytes: report.registered_bytes,
+            block_bytes: report.block_len,
+            depth: report.depth,
+            durable_bytes: report.durable_bytes,
+            synced: report.synced,
+            interrupted: report.interrupted,
+            source: side_json(&report.source),
+            destination: side_json(&report.destination),
+            notes: &report.notes,
+            error,
+        }),
+    };
+    // Plain strings and numbers always serialise.
+    text.unwrap_or_else(|error| format!("{{\"error\":\"{error}\"}}"))
+}
+
+fn side_json(side: &SideReport) -> JsonSide<'_> {
+    JsonSide {
+        path: &side.path,
+        class: side.class,
+        direct: side.direct,
+        direct_bytes: side.direct_bytes,
+        bounced_bytes: side.bounced_bytes,
+        bounces: side.bounces.iter().map(|(reason, bytes)| JsonBounce { reason, bytes: *bytes }).collect(),
+        requests: side.requests,
+    }
+}
+
+/// Returns the report for people, several lines.
+pub(crate) fn human_lines(report: &Report) -> String {
+    use std::fmt::Write as _;
+    let mut text = String::new();
+    let rate = human(per_second(report.bytes, report.elapsed));
+    let state = if report.synced { "durable" } else { "not synced" };
+    let _ = writeln!(
+        text,
+        "{} bytes ({}) in {}, {rate}/s, {state}",
+        report.bytes,
+        human(report.bytes),
+        seconds(report.elapsed),
+    );
+    let _ = writeln!(
+        text,
+        "  {} engine, {} requests of {} at depth {}, pool of {} in {} pages, {}",
+        report.engine.kind,
+        report.source.requests.saturating_add(report.destination.requests),
+        human(report.block_len),
+        report.depth,
+        human(report.pool_bytes),
+        report.page_kind,
+        registered(report),
+    );
+    if let Some(refused) = &report.engine.refused {
+        let _ = writeln!(text, "  io_uring is not used: {refused}");
+    }
+    for (name, side) in [("source", &report.source), ("destination", &report.destination)] {
+        let _ = writeln!(
+            text,
+            "  {name:<11} {}, {}: {} bytes direct, {} bounced",
+            side.path, side.class, side.direct_bytes, side.bounced_bytes,
+        );
+        for (reason, bytes) in &side.bounces {
+            let _ = writeln!(text, "              {bytes} bounced: {reason}");
+        }
+    }
+    for note in &report.notes {
+        let _ = writeln!(text, "  note: {note}");
+    }
+    text
+}
+
+fn registered(report: &Report) -> String {
+    match report.registered_bytes {
+        0 => "not registered".to_owned(),
+        bytes if bytes >= report.pool_bytes => "registered".to_owned(),
+        bytes => format!("{} registered", human(bytes)),
+    }
+}
