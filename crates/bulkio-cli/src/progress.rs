@@ -7,7 +7,6 @@ use bulkio::copy::{Control, Observer, Phase, Progress};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::signals::Signals;
-use crate::size::human;
 
 /// The bar where the length is known, and where it is not.
 const BAR: &str = "{bar:30} {percent:>3}% {bytes:>11}/{total_bytes} {bytes_per_sec:>13} {eta:>4} left  {msg}";
@@ -80,14 +79,20 @@ fn status_line(progress: &Progress) -> String {
     };
     let Progress { reads_in_flight, writes_in_flight, .. } = progress;
     format!(
-        "bulkio: {phase} {done}{of} bytes in {}, {}/s, depth {reads_in_flight}+{writes_in_flight}",
+        "bulkio: {phase} {done}{of} bytes in {}, {}, depth {reads_in_flight}+{writes_in_flight}",
         seconds(progress.elapsed),
-        human(per_second(done, progress.elapsed)),
+        rate(per_second(done, progress.elapsed)),
     )
 }
 
 pub(crate) fn seconds(time: Duration) -> String {
     format!("{:.3} s", time.as_secs_f64())
+}
+
+/// A rate in one unit whatever its size, so that two lines compare at a glance.
+pub(crate) fn rate(bytes_per_second: u64) -> String {
+    let tenths = u128::from(bytes_per_second).saturating_mul(10) >> 20;
+    format!("{}.{} MiB/s", tenths / 10, tenths % 10)
 }
 
 pub(crate) fn per_second(bytes: u64, time: Duration) -> u64 {

@@ -5,7 +5,7 @@
 use bulkio::copy::{Report, SideReport};
 use serde::Serialize;
 
-use crate::progress::{per_second, seconds};
+use crate::progress::{per_second, rate, seconds};
 use crate::size::human;
 
 #[derive(Serialize)]
@@ -97,11 +97,11 @@ fn side_json(side: &SideReport) -> JsonSide<'_> {
 pub(crate) fn human_lines(report: &Report) -> String {
     use std::fmt::Write as _;
     let mut text = String::new();
-    let rate = human(per_second(report.bytes, report.elapsed));
+    let rate = rate(per_second(report.bytes, report.elapsed));
     let state = if report.synced { "durable" } else { "not synced" };
     let _ = writeln!(
         text,
-        "{} bytes ({}) in {}, {rate}/s, {state}",
+        "{} bytes ({}) in {}, {rate}, {state}",
         report.bytes,
         human(report.bytes),
         seconds(report.elapsed),
