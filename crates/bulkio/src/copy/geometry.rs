@@ -4,7 +4,7 @@
 //! address of every transfer keep its alignment: chunks are cut at multiples of the slot length on the **anchor** side, and the
 //! bytes of a chunk lie in the slot as they lie in the anchor's blocks. Pure arithmetic; nothing is opened or moved here.
 
-use scatterlist::{Force, LimitId, Limits};
+use scatterlist::{LimitId, Limits};
 
 /// The alignment that transfers of one side keep.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -20,10 +20,7 @@ impl Unit {
 
     /// Returns the unit of direct transfers within `limits`; `None` past 64 bits.
     pub(super) fn of(limits: &Limits) -> Option<Self> {
-        let hard = |id: LimitId| {
-            let limit = limits.get(id);
-            if limit.force == Force::Hard { limit.value } else { id.neutral() }
-        };
+        let hard = |id| limits.hard_value(id);
         let block = lcm(hard(LimitId::PositionAlign), hard(LimitId::TotalLenAlign))?;
         let end = lcm(block, hard(LimitId::PieceLenAlign))?;
         Some(Self { start: lcm(end, hard(LimitId::AddrAlign))?, end })
