@@ -286,6 +286,20 @@ pairings! {
     pipe_to_pipe: Pipe to Pipe;
 }
 
+#[test]
+fn named_pipes_are_pipes() {
+    let folder = or_skip!("named_pipes_are_pipes", work_dir());
+    let [from, pipe, to] = ["from", "pipe", "to"].map(|name| folder.path().join(name));
+    let len = MIB as u64 + 4097;
+    FROM.store(&from, len);
+    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).expect("a named pipe");
+    let mut writer = bulkio(["copy", "-q"]).arg(&from).arg(&pipe).spawn().expect("bulkio starts");
+    succeed(bulkio(["copy", "-q"]).arg(&pipe).arg(&to));
+    assert!(writer.wait().expect("bulkio ends").success());
+    assert_eq!(FROM.differs(&to, len), None);
+}
+
 const GIB_AND_3: u64 = (1 << 30) + 3;
 
 /// A source of more than a GiB, made once for the tests that run while it is there.

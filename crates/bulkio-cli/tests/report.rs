@@ -141,12 +141,23 @@ fn pages_of(pair: &Pair) -> Result<[u64; 2], String> {
     Ok([pages(&pair.from)?, pages(&pair.to)?])
 }
 
+const EVICTIONS_MAX: usize = 100;
+
 /// Copies with nothing of either file in the page cache, and returns the pages of both that are there after it.
 fn pages_after(args: &[&str], len: u64) -> Result<[u64; 2], String> {
     let pair = Pair::new(len)?;
     BEFORE.store(&pair.to, len);
-    evict(&File::open(&pair.from).map_err(|error| error.to_string())?);
-    let before = pages_of(&pair)?;
+    // A page that another processor has in hand stays at first.
+    let mut before = pages_of(&pair)?;
+    for _ in 0..EVICTIONS_MAX {
+        if before == [0, 0] {
+            break;
+        }
+        for path in [&pair.from, &pair.to] {
+            evict(&File::open(path).map_err(|error| error.to_string())?);
+        }
+        before = pages_of(&pair)?;
+    }
     assert_eq!(before, [0, 0], "the page cache lets go of both files");
     let report = pair.copy(args);
     let after = pages_of(&pair)?;
