@@ -170,10 +170,13 @@ impl<'a> Pipeline<'a> {
                 return;
             }
             if self.state.ends() {
-                let since = *stopped_at.get_or_insert_with(Instant::now);
-                if since.elapsed() >= STOP_GRACE {
+                let since = stopped_at.get_or_insert_with(Instant::now);
+                // Writes to files and disks end by themselves, and must: what a pipe gave is nowhere else.
+                if since.elapsed() >= STOP_GRACE && !(self.any_order && self.state.writes > 0) {
                     // Only what cannot end by itself is still there: a stream whose other side stands still.
                     self.engine.cancel();
+                    // The bytes that a cancelled read had are written yet, and get the same time.
+                    *since = Instant::now();
                 }
             }
             let wait = if self.state.ends() { STOP_GRACE / 4 } else { WAIT };
@@ -388,6 +391,12 @@ impl<'a> Pipeline<'a> {
         let head = self.ends.geometry.write(&chunk, len).head.len;
         let done = outcome.done.saturating_add(head).min(len);
         self.state.wrote(chunk.at, done);
+        if !self.any_order {
+            // Nothing may follow a gap in a stream.
+            self.state.stream_end = 0;
+            self.state.filled.clear();
+            self.engine.cancel();
+        }
         let fault = outcome.fault.unwrap_or(Fault { at: outcome.done, status: Status::Short });
         if self.state.stopped && fault.status == Status::Cancelled {
             return;
