@@ -69,12 +69,22 @@ pub(super) fn run(
     observer: &mut dyn Observer,
 ) -> Result<Report, CopyFailure> {
     let mut pipeline = Pipeline::new(&ends, options)?;
+    // Both ends are open, which may have taken its time.
+    pipeline.state.tell(observer, Phase::Copying, true);
+    pipeline.skip_stream(options.skip, observer);
+    if pipeline.state.ends() {
+        // The destination is as it was; a created one goes with `ends`.
+        let report = pipeline.report(options, false);
+        return match pipeline.state.take_error() {
+            None => Ok(report),
+            Some(error) => Err(CopyFailure { error, report: Some(Box::new(report)) }),
+        };
+    }
     let prepared = pipeline.prepare(options);
     if let Err(error) = prepared {
         let report = pipeline.report(options, false);
         return Err(CopyFailure { error, report: Some(Box::new(report)) });
     }
-    pipeline.skip_stream(options.skip, observer);
     pipeline.transfer(observer);
     pipeline.write_edges(observer);
     let synced = pipeline.finish(options, observer);
