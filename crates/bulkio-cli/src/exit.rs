@@ -30,7 +30,7 @@ Exit codes:
   130, 143  stopped by SIGINT, SIGTERM; the message says how many bytes are durable";
 
 /// Added to a signal's number, as shells do.
-const SIGNAL_BASE: u8 = 128;
+pub(crate) const SIGNAL_BASE: u8 = 128;
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {

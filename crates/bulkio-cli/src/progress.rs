@@ -43,6 +43,7 @@ fn style(bar: &ProgressBar, template: &str) {
 
 impl Observer for Watcher<'_> {
     fn progress(&mut self, progress: &Progress) -> Control {
+        self.signals.begin();
         if let Some(total) = progress.total_bytes
             && !self.known
         {

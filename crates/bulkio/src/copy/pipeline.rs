@@ -69,12 +69,22 @@ pub(super) fn run(
     observer: &mut dyn Observer,
 ) -> Result<Report, CopyFailure> {
     let mut pipeline = Pipeline::new(&ends, options)?;
+    // Both ends are open, which may have taken its time.
+    pipeline.state.tell(observer, Phase::Copying, true);
+    pipeline.skip_stream(options.skip, observer);
+    if pipeline.state.ends() {
+        // The destination is as it was; a created one goes with `ends`.
+        let report = pipeline.report(options, false);
+        return match pipeline.state.take_error() {
+            None => Ok(report),
+            Some(error) => Err(CopyFailure { error, report: Some(Box::new(report)) }),
+        };
+    }
     let prepared = pipeline.prepare(options);
     if let Err(error) = prepared {
         let report = pipeline.report(options, false);
         return Err(CopyFailure { error, report: Some(Box::new(report)) });
     }
-    pipeline.skip_stream(options.skip, observer);
     pipeline.transfer(observer);
     pipeline.write_edges(observer);
     let synced = pipeline.finish(options, observer);
@@ -170,10 +180,13 @@ impl<'a> Pipeline<'a> {
                 return;
             }
             if self.state.ends() {
-                let since = *stopped_at.get_or_insert_with(Instant::now);
-                if since.elapsed() >= STOP_GRACE {
+                let since = stopped_at.get_or_insert_with(Instant::now);
+                // Writes to files and disks end by themselves, and must: what a pipe gave is nowhere else.
+                if since.elapsed() >= STOP_GRACE && !(self.any_order && self.state.writes > 0) {
                     // Only what cannot end by itself is still there: a stream whose other side stands still.
                     self.engine.cancel();
+                    // The bytes that a cancelled read had are written yet, and get the same time.
+                    *since = Instant::now();
                 }
             }
             let wait = if self.state.ends() { STOP_GRACE / 4 } else { WAIT };
@@ -388,6 +401,12 @@ impl<'a> Pipeline<'a> {
         let head = self.ends.geometry.write(&chunk, len).head.len;
         let done = outcome.done.saturating_add(head).min(len);
         self.state.wrote(chunk.at, done);
+        if !self.any_order {
+            // Nothing may follow a gap in a stream.
+            self.state.stream_end = 0;
+            self.state.filled.clear();
+            self.engine.cancel();
+        }
         let fault = outcome.fault.unwrap_or(Fault { at: outcome.done, status: Status::Short });
         if self.state.stopped && fault.status == Status::Cancelled {
             return;
