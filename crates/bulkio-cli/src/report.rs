@@ -17,8 +17,12 @@ struct Json<'a> {
     /// Why io_uring is not used; `null` where it is, or was not wanted.
     engine_refused: Option<&'a str>,
     pages: String,
+    /// Why they are not better ones.
+    pages_reason: &'a str,
     pool_bytes: u64,
     registered_bytes: u64,
+    /// Why that is not all of the pool; empty where it is.
+    registered_reason: &'a str,
     block_bytes: u64,
     depth: u32,
     durable_bytes: u64,
@@ -64,8 +68,10 @@ pub(crate) fn json(report: Option<&Report>, error: Option<&str>) -> String {
             engine: report.engine.kind.name(),
             engine_refused: report.engine.refused.as_deref(),
             pages: report.page_kind.to_string(),
+            pages_reason: &report.page_reason,
             pool_bytes: report.pool_bytes,
             registered_bytes: report.registered_bytes,
+            registered_reason: &report.registered_reason,
             block_bytes: report.block_len,
             depth: report.depth,
             durable_bytes: report.durable_bytes,
@@ -119,6 +125,9 @@ pub(crate) fn human_lines(report: &Report) -> String {
     );
     if let Some(refused) = &report.engine.refused {
         let _ = writeln!(text, "  io_uring is not used: {refused}");
+    }
+    if !report.registered_reason.is_empty() && report.engine.refused.is_none() {
+        let _ = writeln!(text, "  not all is registered: {}", report.registered_reason);
     }
     for (name, side) in [("source", &report.source), ("destination", &report.destination)] {
         let _ = writeln!(

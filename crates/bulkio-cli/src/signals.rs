@@ -10,7 +10,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
 use signal_hook::iterator;
 
 use crate::exit::SIGNAL_BASE;
@@ -36,6 +36,8 @@ impl Signals {
             signal_hook::flag::register_usize(signal, Arc::clone(&signals.stop), value)?;
         }
         signal_hook::flag::register(SIGUSR1, Arc::clone(&signals.status))?;
+        // It kills by default; caught and ignored, the write that passes `ulimit -f` fails and is reported.
+        signal_hook::flag::register(SIGXFSZ, Arc::default())?;
         let mut stopping = iterator::Signals::new(STOPPING)?;
         let begun = Arc::clone(&signals.begun);
         let end = move || {
