@@ -50,7 +50,6 @@ impl<A: Addr> ScatterList<A> {
     /// # Errors
     /// [`SelectError::PastEnd`] when the pages hold fewer bytes, [`SelectError::Page`] for a page that
     /// cannot be a segment.
-    #[inline]
     pub fn from_pages(pages: &[A], page_len: u64, offset: u64, len: u64) -> Result<Self, SelectError> {
         let mut list = Self::new();
         list.append_pages(pages, page_len, offset, len)?;

@@ -80,12 +80,13 @@ impl<A: Addr> Chunk<A> {
     ) -> (Segment<A>, usize, usize) {
         if pages.len() <= self.entries.room()
             && let Some((last, closed)) = pages.split_last()
-            && let Some(bounds) = self.entries.extend_apart(open, closed, *last, page_len)
+            && let Some(bounds) = apart(open, closed, *last, page_len)
         {
             self.totals.cover(open);
             self.totals.widen(&bounds);
             let count = u64::try_from(closed.len()).unwrap_or(u64::MAX);
             self.add_bytes(open.len().wrapping_add(count.wrapping_mul(page_len)));
+            self.entries.extend_pages(open, closed, page_len);
             return (Segment::between(*last, last.raw().wrapping_add(page_len)), pages.len(), pages.len());
         }
         let before = self.entries.len();
@@ -264,4 +265,43 @@ impl<A: Addr> Chunk<A> {
         back.totals = bounds.narrowed(whole.bytes.saturating_sub(at), count(&back));
         (back, cut.is_some())
     }
+}
+
+/// Returns the bounds of the `closed` pages and all joins from `open` to `last`, when no two of them touch and none
+/// reaches past the last address. Scattered pages are the common case, and this loop stays in registers.
+fn apart<A: Addr>(open: Segment<A>, closed: &[A], last: A, page_len: u64) -> Option<Totals> {
+    let mut end = open.end();
+    let (mut starts, mut ends) = (0, end);
+    let (mut lowest, mut highest) = (u64::MAX, 0);
+    let mut touch = false;
+    for page in closed {
+        let start = page.raw();
+        touch |= start == end;
+        // Judged by `highest` below.
+        end = start.wrapping_add(page_len);
+        starts |= start;
+        ends |= end;
+        lowest = lowest.min(start);
+        highest = highest.max(start);
+    }
+    touch |= last.raw() == end;
+    let start_max = u64::MAX.saturating_sub(page_len);
+    if touch || highest.max(last.raw()) > start_max {
+        return None;
+    }
+    let gap_bits = starts | ends | last.raw();
+    if closed.is_empty() {
+        return Some(Totals { gap_bits, ..Totals::EMPTY });
+    }
+    let addr_end = highest.saturating_add(page_len);
+    let (longest, len_bits) = (page_len, page_len);
+    Some(Totals {
+        longest,
+        addr_min: lowest,
+        addr_end,
+        start_bits: starts,
+        len_bits,
+        gap_bits,
+        ..Totals::EMPTY
+    })
 }

@@ -3,7 +3,7 @@
 
 use alloc::vec::Vec;
 
-use super::{Segment, Totals};
+use super::Segment;
 use crate::Addr;
 
 /// Entries that fit without an allocation; one more segment, the open one, lies in the list itself.
@@ -65,55 +65,12 @@ impl<A: Addr> Entries<A> {
         self.many.capacity().saturating_sub(self.many.len())
     }
 
-    /// Adds `open` and an entry for each of the `closed` pages, and returns the bounds of those pages and of all joins
-    /// from `open` to `last`. There is [`Entries::room`] for them. `None`, and nothing added, when two of them touch or
-    /// one reaches past the last address.
-    ///
-    /// Scattered pages are the common case: one pass, whose bounds stay in registers.
+    /// Adds `open` and an entry for each page, of which none touches another. There is [`Entries::room`] for them.
     #[inline]
-    pub(super) fn extend_apart(
-        &mut self,
-        open: Segment<A>,
-        closed: &[A],
-        last: A,
-        page_len: u64,
-    ) -> Option<Totals> {
-        let before = self.many.len();
-        let mut end = open.end();
-        let (mut starts, mut ends) = (0, end);
-        let (mut lowest, mut highest) = (u64::MAX, 0);
-        let mut touch = false;
+    pub(super) fn extend_pages(&mut self, open: Segment<A>, pages: &[A], page_len: u64) {
         self.many.push(open);
-        self.many.extend(closed.iter().map(|page| {
-            let start = page.raw();
-            touch |= start == end;
-            // Judged by `highest` below.
-            end = start.wrapping_add(page_len);
-            starts |= start;
-            ends |= end;
-            lowest = lowest.min(start);
-            highest = highest.max(start);
-            Segment::between(*page, end)
-        }));
-        touch |= last.raw() == end;
-        let start_max = u64::MAX.saturating_sub(page_len);
-        if touch || highest.max(last.raw()) > start_max {
-            self.many.truncate(before);
-            return None;
-        }
-        let gap_bits = starts | ends | last.raw();
-        if closed.is_empty() {
-            return Some(Totals { gap_bits, ..Totals::EMPTY });
-        }
-        Some(Totals {
-            longest: page_len,
-            addr_min: lowest,
-            addr_end: highest.saturating_add(page_len),
-            start_bits: starts,
-            len_bits: page_len,
-            gap_bits,
-            ..Totals::EMPTY
-        })
+        let page = |page: &A| Segment::between(*page, page.raw().wrapping_add(page_len));
+        self.many.extend(pages.iter().map(page));
     }
 
     /// Takes pages behind `open` while they join it or the vector has room for it. Returns the segment that is open
