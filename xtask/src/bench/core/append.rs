@@ -1,6 +1,7 @@
 //! Building lists: page by page, and many pages at once.
 
 use std::hint::black_box;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use scatterlist::{Addr as _, PhysAddr, ScatterList, Segment};
@@ -11,6 +12,9 @@ use super::{PAGE, Subject, median_of, scattered, time_each};
 /// Appends to measure at one size, at least.
 const APPENDS: u64 = 200_000;
 
+/// Appends between two looks at the clock, at least.
+const APPENDS_AT_ONCE: u64 = 64;
+
 const SIZES: [(u64, &str); 6] =
     [(1, "1"), (16, "16"), (1_000, "1 k"), (100_000, "100 k"), (1_000_000, "1 M"), (10_000_000, "10 M")];
 
@@ -20,8 +24,9 @@ fn name(size: &str) -> String {
 
 pub(super) fn subjects() -> Result<Vec<Subject>> {
     let appends = SIZES.into_iter().map(|(size, label)| {
-        let mut list = ScatterList::new();
-        Subject::new(name(label), move || append_sample(&mut list, size)).below(4.0)
+        let lists = usize::try_from(APPENDS_AT_ONCE / size).unwrap_or(0).max(1);
+        let mut lists = vec![ScatterList::new(); lists];
+        Subject::new(name(label), move || append_sample(&mut lists, size)).below(4.0)
     });
     let mut all: Vec<Subject> = appends.collect();
     let pages: Vec<PhysAddr> = scattered(32).map(PhysAddr::new).collect();
@@ -42,18 +47,27 @@ pub(super) fn subjects() -> Result<Vec<Subject>> {
     Ok(all)
 }
 
-/// Fills a cleared list, again and again where it is small; clearing is part of it.
-fn append_sample(list: &mut ScatterList<PhysAddr>, size: u64) -> f64 {
-    if list.is_empty() {
-        list.reserve(usize::try_from(size).unwrap_or(0));
-        fill(list, size);
+/// Fills cleared lists, many at a time where they are small, so that clearing them stays out of the time.
+fn append_sample(lists: &mut [ScatterList<PhysAddr>], size: u64) -> f64 {
+    let appends = size * lists.len() as u64;
+    let turns = (APPENDS / appends).max(1);
+    let mut time = Duration::ZERO;
+    for _ in 0..turns {
+        for list in &mut *lists {
+            if list.is_empty() {
+                // The first time: memory is reserved and made warm.
+                list.reserve(usize::try_from(size).unwrap_or(0));
+                fill(list, size);
+            }
+            list.clear();
+        }
+        let start = Instant::now();
+        for list in &mut *lists {
+            fill(black_box(list), size);
+        }
+        time += start.elapsed();
     }
-    let turns = (APPENDS / size).max(1);
-    let ns = time_each(turns, || {
-        list.clear();
-        fill(black_box(list), size);
-    });
-    ns / size as f64
+    time.as_nanos() as f64 / (appends * turns) as f64
 }
 
 fn fill(list: &mut ScatterList<PhysAddr>, size: u64) {
