@@ -18,13 +18,12 @@ pub(crate) struct Bulkio {
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum Command {
-    /// Copies SRC to DST
+    /// Copies SRC to DST. SIZE is bytes, or a number with K, M, G, T (1024) or kB, MB, GB, TB (1000)
     Copy(Copy),
     /// Prints the limits of a file or device, with the source and force of each
     Probe(Probe),
 }
 
-/// Sizes are bytes, or numbers with K, M, G, T (1024) or kB, MB, GB, TB (1000).
 #[derive(Args, Debug)]
 #[command(after_help = exit::TABLE)]
 pub(crate) struct Copy {
