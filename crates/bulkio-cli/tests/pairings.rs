@@ -40,19 +40,30 @@ fn copy(from: &End, to: &mut End, size: usize, flags: &[&str]) {
     }
 }
 
-fn all_pairings(test_name: &str, sizes: &[usize], flags: &[&str]) {
+/// Which pairings: those that anybody can make, or those with a loop device at one end or both.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Pairs {
+    FilesAndPipes,
+    LoopDevices,
+}
+
+fn all_pairings(test_name: &str, pairs: Pairs, sizes: &[usize], flags: &[&str]) {
+    if pairs == Pairs::LoopDevices && !common::is_root() {
+        return common::skip(test_name, "loop devices need root");
+    }
     let folder = work_dir();
     for from_kind in KINDS {
         for to_kind in KINDS {
-            if (from_kind.is_device() || to_kind.is_device()) && !common::is_root() {
+            let has_device = from_kind.is_device() || to_kind.is_device();
+            if has_device != (pairs == Pairs::LoopDevices) {
                 continue;
             }
             let room = if to_kind.is_device() { 2 << 20 } else { 5000 };
             let mut to = or_skip!(test_name, End::new(to_kind, folder.path(), "to", room, 2));
-            let held = if from_kind.is_device() { Some(2 << 20) } else { None };
-            let device = match held {
-                Some(len) => Some(or_skip!(test_name, End::new(from_kind, folder.path(), "from", len, 1))),
-                None => None,
+            // A device has its own length, and is copied in part.
+            let device = match from_kind.is_device() {
+                true => Some(or_skip!(test_name, End::new(from_kind, folder.path(), "from", 2 << 20, 1))),
+                false => None,
             };
             for &size in sizes {
                 match &device {
@@ -65,45 +76,77 @@ fn all_pairings(test_name: &str, sizes: &[usize], flags: &[&str]) {
             }
         }
     }
-    if !common::is_root() {
-        common::skip(&format!("{test_name} (its loop devices)"), "loop devices need root");
-    }
 }
 
-#[test]
-fn copies_are_identical_for_every_pairing_and_size() {
-    all_pairings("copies_are_identical_for_every_pairing_and_size", &EDGE_SIZES, &[]);
+/// Two tests of the same sizes and flags: anybody's, and root's.
+macro_rules! pairings {
+    ($anybody:ident, $root:ident, $sizes:expr, $flags:expr) => {
+        #[test]
+        fn $anybody() {
+            all_pairings(stringify!($anybody), Pairs::FilesAndPipes, &$sizes, &$flags);
+        }
+
+        #[test]
+        fn $root() {
+            all_pairings(stringify!($root), Pairs::LoopDevices, &$sizes, &$flags);
+        }
+    };
 }
 
-#[test]
-fn the_blocking_engine_copies_every_pairing() {
-    let sizes = [0, 513, 4097, (1 << 20) + 1];
-    all_pairings("the_blocking_engine_copies_every_pairing", &sizes, &["--engine", "blocking"]);
-}
+pairings!(
+    files_and_pipes_are_copied_identically_in_every_size,
+    loop_devices_are_copied_identically_in_every_size,
+    EDGE_SIZES,
+    []
+);
+pairings!(
+    files_and_pipes_are_copied_by_the_blocking_engine,
+    loop_devices_are_copied_by_the_blocking_engine,
+    [0, 513, 4097, (1 << 20) + 1],
+    ["--engine", "blocking"]
+);
+pairings!(
+    files_and_pipes_are_copied_by_small_requests_one_at_a_time,
+    loop_devices_are_copied_by_small_requests_one_at_a_time,
+    [1, 4097, 70_001],
+    ["--bs", "3000", "--depth", "1"]
+);
+pairings!(
+    files_and_pipes_are_copied_without_direct_io,
+    loop_devices_are_copied_without_direct_io,
+    [513, (1 << 20) + 1],
+    ["--direct", "never", "--no-sync"]
+);
 
-#[test]
-fn io_uring_copies_every_pairing() {
+/// Says why io_uring cannot be had, if it cannot.
+fn uring_refused() -> Option<String> {
     let folder = work_dir();
     let (from, to) = (folder.path().join("a"), folder.path().join("b"));
     fs::write(&from, b"x").unwrap();
     let tried = bulkio(&words!["copy", from, to, "--engine", "uring"]);
-    if tried.code() != Some(0) && tried.stderr.contains("io_uring") {
-        return common::skip("io_uring_copies_every_pairing", tried.stderr.trim());
+    (tried.code() != Some(0) && tried.stderr.contains("io_uring")).then(|| tried.stderr.trim().to_owned())
+}
+
+#[test]
+fn files_and_pipes_are_copied_by_io_uring() {
+    let name = "files_and_pipes_are_copied_by_io_uring";
+    match uring_refused() {
+        Some(reason) => common::skip(name, &reason),
+        None => {
+            all_pairings(name, Pairs::FilesAndPipes, &[0, 513, 4097, (1 << 20) + 1], &["--engine", "uring"])
+        }
     }
-    tried.expect_code(0);
-    all_pairings("io_uring_copies_every_pairing", &[0, 513, 4097, (1 << 20) + 1], &["--engine", "uring"]);
 }
 
 #[test]
-fn small_requests_and_a_shallow_queue_copy_every_pairing() {
-    let flags = ["--bs", "3000", "--depth", "1"];
-    all_pairings("small_requests_and_a_shallow_queue_copy_every_pairing", &[1, 4097, 70_001], &flags);
-}
-
-#[test]
-fn a_copy_without_direct_io_is_identical_for_every_pairing() {
-    let flags = ["--direct", "never", "--no-sync"];
-    all_pairings("a_copy_without_direct_io_is_identical_for_every_pairing", &[513, (1 << 20) + 1], &flags);
+fn loop_devices_are_copied_by_io_uring() {
+    let name = "loop_devices_are_copied_by_io_uring";
+    match uring_refused() {
+        Some(reason) => common::skip(name, &reason),
+        None => {
+            all_pairings(name, Pairs::LoopDevices, &[0, 513, 4097, (1 << 20) + 1], &["--engine", "uring"])
+        }
+    }
 }
 
 #[test]

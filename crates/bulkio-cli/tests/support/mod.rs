@@ -29,8 +29,7 @@ use tempfile::TempDir;
 const RUN_MAX: Duration = Duration::from_secs(240);
 
 /// The bytes of each kind of edge: none, around a sector, around a page, around a request.
-pub const EDGE_SIZES: [usize; 10] =
-    [0, 1, 511, 512, 513, 4095, 4096, 4097, (1 << 20) - 1, (1 << 20) + 1];
+pub const EDGE_SIZES: [usize; 10] = [0, 1, 511, 512, 513, 4095, 4096, 4097, (1 << 20) - 1, (1 << 20) + 1];
 
 /// Returns the command under test.
 pub fn binary() -> PathBuf {

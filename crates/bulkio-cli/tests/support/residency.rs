@@ -31,7 +31,8 @@ pub fn resident_pages(path: &Path) -> Result<u64, String> {
     let file = File::open(path).map_err(|error| error.to_string())?;
     let (range, mut stat) = (Range { offset: 0, len: 0 }, Stat::default());
     // SAFETY: the kernel reads `range` and writes `stat`, both of its own layout, and keeps neither.
-    let result = unsafe { libc::syscall(SYS_CACHESTAT, file.as_raw_fd(), &raw const range, &raw mut stat, 0) };
+    let result =
+        unsafe { libc::syscall(SYS_CACHESTAT, file.as_raw_fd(), &raw const range, &raw mut stat, 0) };
     if result == 0 {
         return Ok(stat.cache);
     }
