@@ -29,8 +29,7 @@ fn check(ended: &Ended, part: &str) {
     assert!(ended.stderr.starts_with("bulkio: ") && ended.stderr.contains(part), "{}", ended.stderr);
     let report = ended.json();
     assert_eq!((&report["bytes"], &report["durable_bytes"]), (&0.into(), &0.into()), "{report}");
-    assert_eq!((&report["error"]["class"], &report["error"]["exit_status"]), (&"refused".into(), &3.into()));
-    assert!(report["error"]["message"].as_str().unwrap().contains(part), "{report}");
+    assert!(report["error"].as_str().unwrap().contains(part), "{report}");
 }
 
 #[test]
@@ -175,7 +174,16 @@ fn a_claimed_disk_is_refused_until_the_claim_is_overruled() {
     assert!(forced.json()["notes"][0].as_str().unwrap().contains("in use"), "{:?}", forced.json());
     assert_same(&fs::read(device.node()).unwrap()[..5000], &data, "the disk");
     drop(claim);
-    bulkio(&words!["copy", from, device.node()]).expect_code(0);
+    // A process that another test is just starting holds the claim until its exec.
+    let mut tries = 0;
+    let released = loop {
+        let ended = bulkio(&words!["copy", from, device.node()]);
+        tries += 1;
+        if ended.code() != Some(3) || tries == 50 {
+            break ended;
+        }
+    };
+    released.expect_code(0);
 }
 
 #[test]

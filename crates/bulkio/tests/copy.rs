@@ -116,7 +116,8 @@ fn run_file(folder: &Path, case: &Case) {
     let report = copy(End::Path(&from), End::Path(&to), &case.options, &mut Silent).unwrap();
     assert!(fs::read(&to).unwrap() == expected, "contents differ: {case:?}");
     check_report(&report, bytes, case, 512);
-    assert_eq!(report.source.direct_bytes == 0 && bytes > 0 && report.source.direct, false);
+    let moved = report.source.direct && bytes >= 512;
+    assert!(!moved || report.source.direct_bytes > 0 || report.source.bounced_bytes > 0, "{report:?}");
 }
 
 #[test]

@@ -68,6 +68,8 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { cases: 1000, ..ProptestConfig::default() })]
+
     #[test]
     fn chain_equals_vector(steps in prop::collection::vec(step(), 1..40)) {
         let mut lists = vec![ScatterList::new(); LISTS];

@@ -115,9 +115,8 @@ fn check_request(list: &[Seg], from: u64, request: &Planned, limits: &Limits, po
         }
         assert_eq!(len % get(LimitId::PieceLenAlign), 0, "piece_len_align");
         assert!(len <= get(LimitId::SegmentLenMax), "segment_len_max");
-        if boundary != 0 {
-            assert_eq!(start / boundary, (start + len - 1) / boundary, "segment_boundary");
-        }
+        // Without a boundary both are `None`.
+        assert_eq!(start.checked_div(boundary), (start + len - 1).checked_div(boundary), "segment_boundary");
         if let Some(end) = end {
             assert_eq!((end | start) % gap, 0, "gap_boundary");
         }

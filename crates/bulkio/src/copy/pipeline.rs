@@ -26,10 +26,11 @@ use crate::pages::{PageKindRequest, PagePool, PoolOptions, Slot};
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Op {
     Read(Chunk),
-    /// `len` bytes of the chunk are there; the request may hold padding behind them.
+    /// `len` bytes of the chunk are there, `moved` of them in this request, which may hold padding behind.
     Write {
         chunk: Chunk,
         len: u64,
+        moved: u64,
     },
     /// One transfer that is waited for: a skipped part of a stream, a block with a ragged end.
     Single,
@@ -281,24 +282,20 @@ impl<'a> Pipeline<'a> {
             self.edges.put_aside(&self.ends.geometry, &slot, write.tail);
         }
         self.edges.put_aside(&self.ends.geometry, &slot, write.head);
-        let direct = place.len.saturating_sub(padding);
+        let moved = place.len.saturating_sub(padding);
         if place.len == 0 {
             self.state.wrote(chunk.at, len);
             return;
         }
         let position = if destination.is_stream() { Position::Stream } else { Position::At(place.position) };
         let Some(lease) = self.lease(slot, place.slot_offset, place.len) else { return };
-        let request = Request::new(lease, Direction::ToDevice, position, Op::Write { chunk, len });
+        let request = Request::new(lease, Direction::ToDevice, position, Op::Write { chunk, len, moved });
         if let Err(refused) = self.engine.submit(self.to, request, destination.limits()) {
             self.refused(Side::Destination, chunk.at, refused.reason);
             return;
         }
         self.state.writes = self.state.writes.saturating_add(1);
         self.state.destination.requests = self.state.destination.requests.saturating_add(1);
-        match &self.write_bounce {
-            None => self.state.destination.count_direct(direct),
-            Some(why) => self.state.destination.count_bounced(direct, why),
-        }
     }
 
     /// Says whether a block that ends a write at byte `end` may be padded: nothing that stays lies behind.
@@ -317,8 +314,13 @@ impl<'a> Pipeline<'a> {
                 self.state.reads = self.state.reads.saturating_sub(1);
                 self.read_done(chunk, slot, outcome);
             }
-            (Some(Op::Write { chunk, len }), _) => {
+            (Some(Op::Write { chunk, len, moved }), _) => {
                 self.state.writes = self.state.writes.saturating_sub(1);
+                let moved = moved.min(outcome.done);
+                match &self.write_bounce {
+                    None => self.state.destination.count_direct(moved),
+                    Some(why) => self.state.destination.count_bounced(moved, why),
+                }
                 self.write_done(chunk, len, outcome);
             }
             _ => {}

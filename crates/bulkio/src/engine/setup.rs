@@ -6,10 +6,11 @@
 
 use std::io;
 use std::os::fd::AsRawFd;
+use std::time::Duration;
 
-use io_uring::types::Fd;
+use io_uring::types::{Fd, SubmitArgs, Timespec};
 use io_uring::{IoUring, opcode};
-use rustix::fs::MemfdFlags;
+use rustix::pipe::PipeFlags;
 use rustix::process::{Resource, getrlimit};
 use scatterlist::Addr;
 
@@ -19,8 +20,9 @@ use super::uring::{Fixed, Uring};
 /// Slots of the table of registered files.
 const FILE_SLOTS: u32 = 16;
 
-/// Interrupted tries of the probe.
-const PROBE_TRIES_MAX: u32 = 1000;
+/// Waits of the probe, and how long each lasts at most.
+const PROBE_TRIES_MAX: u32 = 100;
+const PROBE_WAIT: Duration = Duration::from_millis(20);
 
 /// Set up flags, best first. Kernels before 6.1, 5.19 and 5.18 refuse a rung with `EINVAL`.
 const LADDER: [&[&str]; 3] = [
@@ -101,13 +103,15 @@ fn explain(what: &str, error: &io::Error) -> String {
     format!("{what} failed: {error}; {advice}")
 }
 
-/// Runs a NOP and a read of a file on the ring.
+/// Runs a NOP and a read on the ring. The read is of a pipe that holds its bytes already, so the kernel does it
+/// at once: no worker thread starts just for the probe. Waits are short: a ring that stands still is a ring
+/// that does not work.
 fn probe(ring: &mut IoUring) -> Result<(), String> {
     const PATTERN: &[u8; 8] = b"io_uring";
     let failed = |what: &str, errno: i32| explain(what, &io::Error::from_raw_os_error(errno));
-    let file = rustix::fs::memfd_create("bulkio-probe", MemfdFlags::CLOEXEC)
-        .and_then(|file| rustix::io::pwrite(&file, PATTERN, 0).map(|_| file))
-        .map_err(|errno| failed("making a file for the probe", errno.raw_os_error()))?;
+    let (file, _writer) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)
+        .and_then(|(file, writer)| rustix::io::write(&writer, PATTERN).map(|_| (file, writer)))
+        .map_err(|errno| failed("making a pipe for the probe", errno.raw_os_error()))?;
     let buffer = Box::into_raw(Box::new([0_u8; 8]));
     let nop = opcode::Nop::new().build().user_data(0);
     let read = opcode::Read::new(Fd(file.as_raw_fd()), buffer.cast(), 8).build().user_data(1);
@@ -119,9 +123,15 @@ fn probe(ring: &mut IoUring) -> Result<(), String> {
     }
     let mut results = [None; 2];
     for _ in 0..PROBE_TRIES_MAX {
-        match ring.submit_and_wait(1) {
+        let timeout = Timespec::from(PROBE_WAIT);
+        let waited = if ring.params().is_feature_ext_arg() {
+            ring.submitter().submit_with_args(1, &SubmitArgs::new().timespec(&timeout))
+        } else {
+            ring.submit_and_wait(1)
+        };
+        match waited {
             Ok(_) => {}
-            Err(error) if error.raw_os_error() == Some(libc::EINTR) => {}
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EINTR | libc::ETIME)) => {}
             Err(error) => return Err(explain("io_uring_enter", &error)),
         }
         for entry in ring.completion() {
@@ -140,7 +150,7 @@ fn probe(ring: &mut IoUring) -> Result<(), String> {
             _ => Err(format!("a read of 8 bytes through io_uring gave {read} bytes, or wrong ones")),
         };
     }
-    Err(format!("the probe was interrupted {PROBE_TRIES_MAX} times"))
+    Err(format!("a NOP and a read did not end within {PROBE_TRIES_MAX} waits of {PROBE_WAIT:?}"))
 }
 
 /// Registers the region, or as much of its front as the system takes: half, a quarter, down to nothing.

@@ -53,7 +53,7 @@ pub struct ScatterList<A: Addr> {
     pub(super) tail: Chunk<A>,
     /// The last segment, still open.
     pub(super) open: Option<Segment<A>>,
-    /// Bounds over `chain`; its counts are not kept.
+    /// Bounds over `chain`, and what a split left of them; counts are not kept.
     pub(super) bounds: Totals,
     /// Bytes of everything.
     pub(super) bytes: u64,
@@ -103,9 +103,8 @@ impl<A: Addr> ScatterList<A> {
     #[must_use]
     pub fn totals(&self) -> Totals {
         let mut totals = self.tail.totals;
-        if !self.chain.is_empty() {
-            totals.widen(&self.bounds);
-        }
+        // Also without a chain: after a split its bounds may be all that knows of a join.
+        totals.widen(&self.bounds);
         if let Some(open) = self.open {
             totals.add(open);
         }

@@ -2,7 +2,7 @@
 //!
 //! The links of the chain. A chunk has room at its end (append) and may have room at its front (prepend):
 //! entries before `start` are stale. Its totals include the join to the segment before its first. While a chunk is
-//! filled, only the bounds of its totals are kept; the counts are made when it is sealed or split.
+//! filled, the count of segments in its totals lags behind; it is made when the chunk is sealed or split.
 
 use super::entries::Entries;
 use super::{Segment, Totals};
@@ -58,13 +58,14 @@ impl<A: Addr> Chunk<A> {
         self.entries.reserve(segments.min(room));
     }
 
-    /// Adds an entry where there is memory for it, else says `false`: the fast path. Only the bounds are widened;
-    /// the counts wait for [`Chunk::recount`], and the join before the entry is the caller's.
+    /// Adds an entry where there is memory for it, else says `false`: the fast path. The count of
+    /// segments waits for [`Chunk::recount`], and the join before the entry is the caller's.
     #[inline]
     pub(super) fn push_within(&mut self, segment: Segment<A>) -> bool {
         let fits = self.entries.push_within(segment);
         if fits {
             self.totals.cover(segment);
+            self.add_bytes(segment.len());
         }
         fits
     }
@@ -83,6 +84,8 @@ impl<A: Addr> Chunk<A> {
         {
             self.totals.cover(open);
             self.totals.widen(&bounds);
+            let count = u64::try_from(closed.len()).unwrap_or(u64::MAX);
+            self.add_bytes(open.len().wrapping_add(count.wrapping_mul(page_len)));
             self.entries.extend_pages(open, closed, page_len);
             return (Segment::between(*last, last.raw().wrapping_add(page_len)), pages.len(), pages.len());
         }
@@ -95,6 +98,7 @@ impl<A: Addr> Chunk<A> {
                 self.totals.join(end, segment.addr().raw());
             }
             self.totals.cover(*segment);
+            self.totals.bytes = self.totals.bytes.wrapping_add(segment.len());
             end = Some(segment.end());
         }
         if let Some(end) = end {
@@ -110,12 +114,17 @@ impl<A: Addr> Chunk<A> {
         let room = CHUNK_SEGMENTS_MAX.saturating_sub(len);
         self.entries.push(segment, len.max(12).min(room).max(1));
         self.totals.cover(segment);
+        self.add_bytes(segment.len());
     }
 
-    /// Brings the counts up to date.
+    #[inline]
+    fn add_bytes(&mut self, len: u64) {
+        // The list's own sum is checked before anything gets here.
+        self.totals.bytes = self.totals.bytes.wrapping_add(len);
+    }
+
+    /// Brings the count of segments up to date.
     pub(super) fn recount(&mut self) {
-        let bytes = self.as_slice().iter().fold(0_u64, |sum, segment| sum.wrapping_add(segment.len()));
-        self.totals.bytes = bytes;
         self.totals.segments = u64::try_from(self.len()).unwrap_or(u64::MAX);
     }
 

@@ -22,6 +22,7 @@ pub(super) fn fits(totals: &Totals, position: Position, limits: &Limits) -> bool
 }
 
 /// As [`fits`], with the limit that says no.
+#[cfg_attr(not(feature = "alloc"), expect(dead_code, reason = "only requests and appenders ask this"))]
 pub(crate) fn fits_whole(totals: &Totals, position: Position, limits: &Limits) -> Result<(), Why> {
     if fits(totals, position, limits) {
         return Ok(());

@@ -3,7 +3,7 @@
 //! [`plan`] is lazy and allocates nothing. Each request it yields covers the next bytes in order and keeps
 //! **every** hard limit; soft limits cut nothing. A request is a sequence of [`Piece`]s, direct or bounced. Every cut and every bounce
 //! carries [`Why`]; "cut here" and "cannot be satisfied" ([`PlanError::Unsatisfiable`]) are different answers. A list whose
-//! [`Totals`] fit is planned without a walk.
+//! [`Totals`](crate::Totals) fit is planned without a walk.
 
 #[cfg(feature = "alloc")]
 mod append;
@@ -18,6 +18,7 @@ mod why;
 #[cfg(feature = "alloc")]
 pub use append::{AppendError, Appender, TryAppend, try_append};
 pub use coalesce::{Coalesced, coalesce, gap_between, mergeable, segment_len_at};
+#[cfg(feature = "alloc")]
 pub(crate) use fit::fits_whole;
 pub use pieces::{Bounce, Piece, Pieces};
 pub use why::{PlanError, Why};
@@ -146,14 +147,13 @@ impl<'a, S: Segments + ?Sized + 'a> Ready<'a, S> {
 impl<'a, S: Segments + ?Sized + 'a> Plan<'a, S> {
     fn first(&mut self) -> Result<Option<Ready<'a, S>>, PlanError> {
         why::check_whole(self.position, self.left, self.limits)?;
-        let start = Cursor::new(self.list.segments());
-        self.cursor = Some(start.clone());
         let fits = |totals| fit::fits(&totals, self.position, self.limits);
         if self.limits.hard().copy_below != 0 || !self.list.totals().is_some_and(fits) {
             return Ok(None);
         }
         let found = Found { len: self.left, scan_end: self.left, bounce_head: None, cut: None };
         self.left = 0;
+        let start = Cursor::new(self.list.segments());
         Ok(Some(Ready { limits: self.limits, position: self.position, found, start, verbatim: true }))
     }
 

@@ -128,7 +128,6 @@ fn batch<I, O>(count: usize, mut make: impl FnMut() -> I, mut work: impl FnMut(I
 /// What each input of a sample is copied from.
 #[derive(Clone)]
 struct Seed {
-    list: ScatterList<PhysAddr>,
     segments: Plain,
     bytes: u64,
     owner: Owner,
@@ -139,10 +138,9 @@ struct Seed {
 impl Seed {
     fn new(size: u64) -> Result<Self> {
         let segments = segments(size)?;
-        let list = ScatterList::from_segments(segments.iter().copied()).context("a list")?;
         let edge = *segments.first().context("no segments")?;
         let (bytes, limits) = (size * PAGE, Limits::default());
-        Ok(Self { list, segments, bytes, owner: Arc::new(()), edge, limits })
+        Ok(Self { segments, bytes, owner: Arc::new(()), edge, limits })
     }
 
     fn lease(&self, list: ScatterList<PhysAddr>) -> Lease<PhysAddr, Owner> {
@@ -151,7 +149,13 @@ impl Seed {
     }
 
     fn request(&self, at: u64) -> Queued {
-        Request::new(self.lease(self.list.clone()), Direction::ToDevice, Position::At(at), ())
+        // Built as producers build it, not cloned: a clone has no room for one segment more.
+        let mut list = ScatterList::new();
+        for segment in &self.segments {
+            let appended = list.append(*segment);
+            debug_assert!(appended.is_ok());
+        }
+        Request::new(self.lease(list), Direction::ToDevice, Position::At(at), ())
     }
 
     fn plain(&self) -> Plain {
