@@ -1,6 +1,5 @@
 //! The report tells the truth: what went direct is not in the page cache afterwards, what was bounced is
 //! counted with its reason, and the fields have the documented names.
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 #[path = "../../bulkio/tests/common/mod.rs"]
 mod common;
