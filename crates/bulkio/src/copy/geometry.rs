@@ -4,7 +4,7 @@
 //! address of every transfer keep its alignment: chunks are cut at multiples of the slot length on the **anchor** side, and the
 //! bytes of a chunk lie in the slot as they lie in the anchor's blocks. Pure arithmetic; nothing is opened or moved here.
 
-use scatterlist::{Force, LimitId, Limits};
+use scatterlist::{LimitId, Limits};
 
 /// The alignment that transfers of one side keep.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -20,10 +20,7 @@ impl Unit {
 
     /// Returns the unit of direct transfers within `limits`; `None` past 64 bits.
     pub(super) fn of(limits: &Limits) -> Option<Self> {
-        let hard = |id: LimitId| {
-            let limit = limits.get(id);
-            if limit.force == Force::Hard { limit.value } else { id.neutral() }
-        };
+        let hard = |id| limits.hard_value(id);
         let block = lcm(hard(LimitId::PositionAlign), hard(LimitId::TotalLenAlign))?;
         let end = lcm(block, hard(LimitId::PieceLenAlign))?;
         Some(Self { start: lcm(end, hard(LimitId::AddrAlign))?, end })
@@ -175,4 +172,70 @@ fn lcm(a: u64, b: u64) -> Option<u64> {
         (x, y) = (y, rest);
     }
     a.checked_div(x)?.checked_mul(b)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn unit() -> impl Strategy<Value = Unit> {
+        prop_oneof![
+            Just(Unit::BYTE),
+            Just(Unit { start: 512, end: 512 }),
+            Just(Unit { start: 4096, end: 4096 }),
+            Just(Unit { start: 4096, end: 512 }),
+            Just(Unit { start: 520, end: 520 }),
+        ]
+    }
+
+    proptest! {
+        /// Chunks cover the range exactly; every transfer lies in its slot, keeps its side's alignment in position
+        /// and in memory, and reads and writes of one chunk agree on where its bytes are.
+        #[test]
+        fn chunks_cover_the_range_aligned(
+            (skip, seek) in (0..20_000_u64, 0..20_000_u64),
+            (source, destination) in (unit(), unit()),
+            block_len in 1..40_000_u64,
+            len in 0..200_000_u64,
+            known in any::<bool>(),
+        ) {
+            let known = known.then_some(len);
+            let geometry = Geometry::new(skip, seek, source, destination, block_len, known).expect("fits");
+            let mut at = 0;
+            let mut number = 0;
+            while at < len {
+                let chunk = geometry.chunk(number, Some(len)).expect("the range goes on");
+                prop_assert_eq!(chunk.at, at);
+                prop_assert!(chunk.len > 0 && chunk.slot_offset + chunk.len <= geometry.slot_len);
+                let read = geometry.read(&chunk);
+                prop_assert!(read.slot_offset + read.len <= geometry.slot_len);
+                prop_assert!(read.position <= skip + at);
+                prop_assert!(read.position + read.len >= skip + at + chunk.len);
+                prop_assert_eq!(read.position % geometry.source.start, 0);
+                prop_assert_eq!(read.slot_offset % geometry.source.start, 0);
+                prop_assert_eq!((read.position + read.len) % geometry.source.end, 0);
+                prop_assert_eq!(chunk.slot_offset - read.slot_offset, skip + at - read.position);
+                prop_assert_eq!(geometry.valid(&chunk, read.len), chunk.len);
+                prop_assert_eq!(geometry.valid(&chunk, 0), 0);
+
+                let write = geometry.write(&chunk, chunk.len);
+                let mut position = seek + at;
+                for place in [write.head, write.middle, write.tail] {
+                    prop_assert_eq!(place.position, position);
+                    prop_assert_eq!(place.slot_offset, chunk.slot_offset + position - seek - at);
+                    position += place.len;
+                }
+                prop_assert_eq!(position, seek + at + chunk.len);
+                if write.middle.len > 0 {
+                    prop_assert_eq!(write.middle.position % destination.start, 0);
+                    prop_assert_eq!(write.middle.slot_offset % destination.start, 0);
+                    prop_assert_eq!(write.middle.len % destination.end, 0);
+                }
+                at += chunk.len;
+                number += 1;
+            }
+            prop_assert_eq!(geometry.chunk(number, Some(len)), None);
+        }
+    }
 }

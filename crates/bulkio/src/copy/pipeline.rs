@@ -488,7 +488,8 @@ impl<'a> Pipeline<'a> {
             depth: options.depth,
             durable_bytes: if synced { self.state.front } else { 0 },
             synced,
-            interrupted: self.state.stopped,
+            // A stop that came when everything was written interrupted nothing.
+            interrupted: self.state.stopped && self.state.len != Some(self.state.front),
             source: self.state.source.clone(),
             destination: self.state.destination.clone(),
             notes: self.ends.notes.clone(),

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Class, Device, PrepareError, Routes};
+use super::{Class, Device, Routes};
 use crate::probe::Probe;
 
 /// A block device.
@@ -33,18 +33,5 @@ impl Device for Block {
 
     fn len_bytes(&self) -> Option<u64> {
         self.probe.size
-    }
-
-    /// A device has its size and its space.
-    fn prepare(&self, _: u64, _: Option<u64>, _: bool) -> Result<(), PrepareError> {
-        Ok(())
-    }
-
-    fn settle_len(&self, _: u64, _: bool) -> Result<(), PrepareError> {
-        Ok(())
-    }
-
-    fn sync_name(&self) -> Result<(), PrepareError> {
-        Ok(())
     }
 }

@@ -81,23 +81,29 @@ pub trait Device: fmt::Debug {
     }
 
     /// Makes ready for a write of bytes `start..end`: empties a file if `truncate`, then takes the space, size
-    /// included, where that can be done. `end` is `None` where it is not known.
+    /// included, where that can be done. `end` is `None` where it is not known. Devices and streams have what they have.
     ///
     /// # Errors
     /// The call that failed, with its error number.
-    fn prepare(&self, start: u64, end: Option<u64>, truncate: bool) -> Result<(), PrepareError>;
+    fn prepare(&self, _start: u64, _end: Option<u64>, _truncate: bool) -> Result<(), PrepareError> {
+        Ok(())
+    }
 
     /// Sets the length of what holds bytes up to `end`, where the class has one: `exact` cuts, else it only grows.
     ///
     /// # Errors
     /// The call that failed, with its error number.
-    fn settle_len(&self, end: u64, exact: bool) -> Result<(), PrepareError>;
+    fn settle_len(&self, _end: u64, _exact: bool) -> Result<(), PrepareError> {
+        Ok(())
+    }
 
     /// Makes the name itself durable, where there is one (the folder of a new file).
     ///
     /// # Errors
     /// The call that failed, with its error number.
-    fn sync_name(&self) -> Result<(), PrepareError>;
+    fn sync_name(&self) -> Result<(), PrepareError> {
+        Ok(())
+    }
 }
 
 /// A call on a destination that failed before or after the bytes moved.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Class, Device, PrepareError, Routes};
+use super::{Class, Device, Routes};
 use crate::probe::Probe;
 
 /// A stream: read and written from where it stands.
@@ -38,18 +38,5 @@ impl Device for Stream {
 
     fn len_bytes(&self) -> Option<u64> {
         None
-    }
-
-    /// Nothing can be known or taken in advance.
-    fn prepare(&self, _: u64, _: Option<u64>, _: bool) -> Result<(), PrepareError> {
-        Ok(())
-    }
-
-    fn settle_len(&self, _: u64, _: bool) -> Result<(), PrepareError> {
-        Ok(())
-    }
-
-    fn sync_name(&self) -> Result<(), PrepareError> {
-        Ok(())
     }
 }

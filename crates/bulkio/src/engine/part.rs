@@ -3,7 +3,7 @@
 //! Pure bookkeeping: a result goes in ([`Part::advance`]), what to do next comes out. It knows when a short
 //! transfer is resumed and where, what the end of a file looks like, and when to give up. No memory is touched here.
 
-use scatterlist::{Addr, CpuAddr, Direction, Force, LimitId, Limits, Position, Status};
+use scatterlist::{Addr, CpuAddr, Direction, LimitId, Limits, Position, Status};
 
 /// The most bytes one operation moves: `MAX_RW_COUNT` of `include/linux/fs.h` with 4 KiB pages.
 const OPERATION_BYTES_MAX: u64 = 0x7fff_f000;
@@ -39,13 +39,9 @@ impl ResumeRule {
         if position == Position::Stream {
             return Self { block: 1, addr_mask: 0, short };
         }
-        let hard = |id: LimitId| {
-            let limit = limits.get(id);
-            if limit.force == Force::Hard { limit.value } else { 1 }
-        };
         Self {
-            block: hard(LimitId::PositionAlign).max(1),
-            addr_mask: hard(LimitId::AddrAlign).saturating_sub(1),
+            block: limits.hard_value(LimitId::PositionAlign).max(1),
+            addr_mask: limits.hard_value(LimitId::AddrAlign).saturating_sub(1),
             short,
         }
     }

@@ -1,6 +1,7 @@
 //! Building [`Limits`]: setting them one by one, and the checks that no single value shows.
 
-use super::{CacheCoherence, Force, Hard, Limit, LimitId, Limits, Source};
+use super::hard::{Hard, cut_align};
+use super::{CacheCoherence, Force, Limit, LimitId, Limits, Source};
 
 /// Why a set of limits is not one that a device can have.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -147,10 +148,7 @@ fn check_alone(limit: LimitId, value: u64) -> Result<(), LimitsError> {
 
 /// Pairs are judged among the hard limits only: a soft one cuts nothing, so it cannot make a plan impossible.
 fn check_hard_pairs(limits: &Limits) -> Result<(), LimitsError> {
-    let value = |id: LimitId| {
-        let limit = limits.get(id);
-        if limit.force == Force::Hard { limit.value } else { id.neutral() }
-    };
+    let value = |id: LimitId| limits.hard_value(id);
     let at_least = |limit: LimitId, other: LimitId, need: u64| {
         let value = value(limit);
         if value >= need { Ok(()) } else { Err(LimitsError::TooSmall { limit, value, other, need }) }
@@ -171,7 +169,7 @@ fn check_hard_pairs(limits: &Limits) -> Result<(), LimitsError> {
     unless_none(SegmentBoundary, GapBoundary)?;
     unless_none(SegmentBoundary, PageLen)?;
     let (position, total, piece) = (value(PositionAlign), value(TotalLenAlign), value(PieceLenAlign));
-    let cut = super::cut_align(position, total, piece).ok_or(LimitsError::NoCommonMultiple {
+    let cut = cut_align(position, total, piece).ok_or(LimitsError::NoCommonMultiple {
         limit: PositionAlign,
         value: position,
         other: TotalLenAlign,

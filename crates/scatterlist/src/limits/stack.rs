@@ -4,7 +4,8 @@
 //! Each limit has one rule of combination, and each rule keeps both sides satisfied. In particular the gap
 //! boundary takes the *larger* of two (a multiple of 64 KiB is one of 4 KiB, not the other way round).
 
-use super::{CacheCoherence, Limit, LimitId, Limits, LimitsError, MemoryLimits, gcd, lcm};
+use super::hard::{gcd, lcm};
+use super::{CacheCoherence, Limit, LimitId, Limits, LimitsError, MemoryLimits};
 
 /// Two devices whose limits no single transfer can satisfy.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]

@@ -127,7 +127,7 @@ impl<'a, S: Segments + ?Sized + 'a> Ready<'a, S> {
 
     /// Iterates over the pieces, in order.
     #[must_use]
-    pub fn pieces(&self) -> Pieces<S::Iter<'a>, S::Addr> {
+    pub fn pieces(&self) -> Pieces<'a, S::Iter<'a>, S::Addr> {
         Pieces::new(self.start.clone(), self.limits, self.found, self.verbatim)
     }
 

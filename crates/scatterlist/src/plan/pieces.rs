@@ -44,9 +44,9 @@ pub struct Bounce {
 
 /// Iterates over the pieces of a request. Walks again what the planner walked; allocates nothing.
 #[derive(Clone, Debug)]
-pub struct Pieces<I, A: Addr> {
+pub struct Pieces<'a, I, A: Addr> {
     cursor: Cursor<I, A>,
-    limits: Limits,
+    limits: &'a Limits,
     found: Found,
     verbatim: bool,
     scan: Scan,
@@ -54,18 +54,18 @@ pub struct Pieces<I, A: Addr> {
     ready: Option<Segment<A>>,
 }
 
-impl<A: Addr, I: Iterator<Item = Segment<A>>> Pieces<I, A> {
-    pub(super) fn new(cursor: Cursor<I, A>, limits: &Limits, found: Found, verbatim: bool) -> Self {
-        Self { cursor, limits: *limits, found, verbatim, scan: Scan::new(), open: None, ready: None }
+impl<'a, A: Addr, I: Iterator<Item = Segment<A>>> Pieces<'a, I, A> {
+    pub(super) fn new(cursor: Cursor<I, A>, limits: &'a Limits, found: Found, verbatim: bool) -> Self {
+        Self { cursor, limits, found, verbatim, scan: Scan::new(), open: None, ready: None }
     }
 
     fn close(&self, (len, start, stop): (u64, BounceStart, Stop)) -> Piece<A> {
         let start_bits = start.bits(len, self.limits.hard());
-        Piece::Bounce(Bounce { len, start_bits, why: stop.why(&self.limits) })
+        Piece::Bounce(Bounce { len, start_bits, why: stop.why(self.limits) })
     }
 }
 
-impl<A: Addr, I: Iterator<Item = Segment<A>>> Iterator for Pieces<I, A> {
+impl<A: Addr, I: Iterator<Item = Segment<A>>> Iterator for Pieces<'_, I, A> {
     type Item = Piece<A>;
 
     #[inline]
@@ -77,7 +77,7 @@ impl<A: Addr, I: Iterator<Item = Segment<A>>> Iterator for Pieces<I, A> {
     }
 }
 
-impl<A: Addr, I: Iterator<Item = Segment<A>>> Pieces<I, A> {
+impl<A: Addr, I: Iterator<Item = Segment<A>>> Pieces<'_, I, A> {
     /// The next piece of a request that the planner walked. Kept out of line, so that the walk over a list that
     /// fits as it stands stays a loop over its chunks.
     #[inline(never)]
