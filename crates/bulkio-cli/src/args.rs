@@ -23,11 +23,6 @@ pub(crate) enum Command {
     Probe(Probe),
 }
 
-/// Sizes are bytes, or numbers with K, M, G, T (1024) or kB, MB, GB, TB (1000). Unlike dd's, --skip, --seek and
-/// --count are bytes too, not blocks.
-///
-/// SIGUSR1 prints a status line. SIGINT and SIGTERM end the copy after what is in flight, make that durable and
-/// say how much it is; a second one ends it at once.
 #[derive(Args, Debug)]
 #[command(after_help = copy_help())]
 pub(crate) struct Copy {
@@ -75,10 +70,17 @@ pub(crate) struct Copy {
     pub(crate) quiet: bool,
 }
 
-/// The fields of the report, which are stable, and the exit codes.
+/// What the flags have in common, the fields of the report, which are stable, and the exit codes.
 fn copy_help() -> String {
-    format!("{JSON_FIELDS}\n\n{}", exit::TABLE)
+    format!("{SIZES_AND_SIGNALS}\n\n{JSON_FIELDS}\n\n{}", exit::TABLE)
 }
+
+const SIZES_AND_SIGNALS: &str = "\
+Sizes are bytes, or numbers with K, M, G, T (1024) or kB, MB, GB, TB (1000). Unlike dd's, --skip, --seek
+and --count are bytes too, not blocks.
+
+SIGUSR1 prints a status line. SIGINT and SIGTERM end the copy after what is in flight, make that durable
+and say how much it is; a second one ends it at once.";
 
 const JSON_FIELDS: &str = "\
 Fields of the JSON object (on one line; the last line of standard error when DST is -):

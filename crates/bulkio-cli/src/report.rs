@@ -142,8 +142,6 @@ fn registered(report: &Report) -> String {
 mod tests {
     use serde_json::{Value, json};
 
-    use super::*;
-
     #[test]
     fn a_copy_that_never_began_has_every_field() {
         let object: Value = serde_json::from_str(&super::json(None, Some("no"), false)).expect("an object");

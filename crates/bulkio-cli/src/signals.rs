@@ -34,7 +34,7 @@ pub(crate) fn listen(watch: Arc<Watch>, screen: Arc<Screen>, tell: Box<Tell>) ->
         for signal in signals.forever() {
             match signal {
                 SIGUSR1 => {
-                    let line = watch.lock().line();
+                    let line = watch.wait_for_begin(BEGIN_MAX).line();
                     screen.say(&line);
                 }
                 SIGXFSZ => {}

@@ -26,7 +26,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 /// How long one run of the command may take on a slow machine under load.
-const RUN_MAX: Duration = Duration::from_secs(240);
+const RUN_MAX: Duration = Duration::from_secs(120);
 
 /// The bytes of each kind of edge: none, around a sector, around a page, around a request.
 pub const EDGE_SIZES: [usize; 10] = [0, 1, 511, 512, 513, 4095, 4096, 4097, (1 << 20) - 1, (1 << 20) + 1];
