@@ -23,8 +23,8 @@ pub(crate) fn answer(words: &[OsString]) -> Option<String> {
     let (name, value) = operands.first()?;
     let line = translation(&operands);
     Some(format!(
-        "`{name}={value}` is an operand of dd; write: {line}\n(sizes are bytes here; a file of that name is \
-         ./{name}={value}; see bulkio copy --help)"
+        "`{name}={value}` is an operand of dd; write: {line}\n(in short: bulkio copy SRC DST, with sizes in bytes; \
+         a file of that name is ./{name}={value})"
     ))
 }
 
@@ -42,7 +42,7 @@ fn translation(operands: &[(&str, &str)]) -> String {
     };
     let flags = |name: &str| last(name).unwrap_or_default().split(',').collect::<Vec<_>>();
     let mut line = String::from("bulkio copy");
-    if let Some(bytes) = bs.and_then(dd_bytes).filter(|bytes| *bytes > 1 << 20) {
+    if let Some(bytes) = bs.and_then(dd_bytes) {
         line += &format!(" --bs {bytes}");
     }
     let positions = [
@@ -74,9 +74,11 @@ fn translation(operands: &[(&str, &str)]) -> String {
     if last("status") == Some("none") {
         line += " --quiet";
     }
-    for name in ["if", "of"] {
+    // Without either, the ends were named as they are here.
+    let named = last("if").is_some() || last("of").is_some();
+    for (name, ours) in [("if", "SRC"), ("of", "DST")] {
         line.push(' ');
-        line += &shell_word(last(name).unwrap_or("-"));
+        line += &last(name).map_or_else(|| if named { "-".to_owned() } else { ours.to_owned() }, shell_word);
     }
     line
 }
@@ -115,11 +117,12 @@ mod tests {
             ("if=a of=/dev/sdb bs=4M", "bulkio copy --bs 4194304 a /dev/sdb"),
             (
                 "if=a of=b bs=1M skip=3 seek=2 count=1",
-                "bulkio copy --skip 3145728 --seek 2097152 --count 1048576 a b",
+                "bulkio copy --bs 1048576 --skip 3145728 --seek 2097152 --count 1048576 a b",
             ),
             ("if=a of=b skip=3", "bulkio copy --skip 1536 a b"),
             ("if=a of=b count=100B", "bulkio copy --count 100 a b"),
             ("copy of=b", "bulkio copy - b"),
+            ("copy a b bs=1M", "bulkio copy --bs 1048576 SRC DST"),
             ("if=a of=b bs=2x512 skip=1", "bulkio copy --skip BYTES a b"),
             (
                 "if=it's of=b conv=notrunc,fsync oflag=direct status=none",

@@ -18,8 +18,12 @@ struct Json<'a> {
     /// Why io_uring is not used; `null` where it is, or was not wanted.
     engine_refused: Option<&'a str>,
     pages: Option<String>,
+    /// Why they are not better ones.
+    pages_reason: Option<&'a str>,
     pool_bytes: Option<u64>,
     registered_bytes: Option<u64>,
+    /// Why that is not all of the pool; empty where it is.
+    registered_reason: Option<&'a str>,
     block_bytes: Option<u64>,
     depth: Option<u32>,
     durable_bytes: u64,
@@ -59,8 +63,10 @@ pub(crate) fn json(report: Option<&Report>, error: Option<&str>, interrupted: bo
         engine: report.map(|report| report.engine.kind.name()),
         engine_refused: report.and_then(|report| report.engine.refused.as_deref()),
         pages: report.map(|report| report.page_kind.to_string()),
+        pages_reason: report.map(|report| &*report.page_reason),
         pool_bytes: report.map(|report| report.pool_bytes),
         registered_bytes: report.map(|report| report.registered_bytes),
+        registered_reason: report.map(|report| &*report.registered_reason),
         block_bytes: report.map(|report| report.block_len),
         depth: report.map(|report| report.depth),
         durable_bytes: report.map_or(0, |report| report.durable_bytes),
@@ -113,6 +119,9 @@ pub(crate) fn human_lines(report: &Report) -> String {
     );
     if let Some(refused) = &report.engine.refused {
         let _ = writeln!(text, "  io_uring is not used: {refused}");
+    }
+    if !report.registered_reason.is_empty() && report.engine.refused.is_none() {
+        let _ = writeln!(text, "  not all is registered: {}", report.registered_reason);
     }
     for (name, side) in [("source", &report.source), ("destination", &report.destination)] {
         let _ = writeln!(

@@ -1,145 +1,214 @@
-//! Signals in the middle of a copy, at a moment that is known: the destination is a FIFO that is read step by
-//! step, or the source one that is written step by step.
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
+//! A copy that is told to stop in its middle, asked how far it is, or killed.
+//!
+//! The middle is exact: a named pipe has delivered so many bytes and then nothing, or has taken some and then none.
+//! What the command says it has copied is compared with what arrived.
 
 #[path = "../../bulkio/tests/common/mod.rs"]
 mod common;
 mod support;
 
-use std::fs::{self, File};
-use std::io::{Read as _, Write as _};
+use std::ffi::OsStr;
+use std::fs;
 use std::path::Path;
-use std::process::Stdio;
 
+use common::{LoopDevice, storage_dir};
 use rustix::process::Signal;
-use support::{Running, assert_same, fifo, pattern, work_dir};
+use support::{Fifo, LIMIT, PROMPT, Running, copy, engines, mib, pattern, prefix, same, within};
 
-/// More than a pipe and the pool hold.
-const LARGE: usize = 48 << 20;
-
-const ENGINES: [&[&str]; 2] = [&[], &["--engine", "blocking"]];
-
-/// Starts a copy of a file to a FIFO, and returns it with the open FIFO once it has begun and stands still.
-fn copy_to_stalled_fifo(folder: &Path, data: &[u8], flags: &[&str]) -> (Running, File, Vec<u8>) {
-    let (from, to) = (folder.join("from"), folder.join("to"));
-    fs::write(&from, data).unwrap();
-    fifo(&to);
-    let mut words = words!["copy", from, to].to_vec();
-    words.extend(flags.iter().map(Into::into));
-    let running = Running::start(&words, Stdio::null());
-    let mut reader = File::open(&to).unwrap();
-    let mut first = vec![0; 100_000];
-    reader.read_exact(&mut first).unwrap();
-    (running, reader, first)
+fn start(from: &Path, to: &Path, engine: &str) -> Running {
+    Running::copy([
+        from.as_os_str(),
+        to.as_os_str(),
+        OsStr::new("--json"),
+        OsStr::new("--engine"),
+        OsStr::new(engine),
+    ])
 }
 
-#[test]
-fn a_signal_stops_a_copy_to_a_stalled_stream_and_counts_what_went_through() {
-    for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
-        for engine in ENGINES {
-            let folder = work_dir();
-            let data = pattern(LARGE, 1);
-            let flags = [&["--json"], engine].concat();
-            let (running, mut reader, mut read) = copy_to_stalled_fifo(folder.path(), &data, &flags);
-            running.signal(signal);
-            // Nobody reads meanwhile: it must end all the same.
-            let ended = running.end();
-            let report = ended.expect_code(code).json();
-            assert_eq!(report["interrupted"], true, "{report}");
-            assert!(ended.stderr.contains("bulkio: stopped: "), "{}", ended.stderr);
-            reader.read_to_end(&mut read).unwrap();
-            assert_eq!(report["bytes"], read.len(), "{report}");
-            assert_same(&read, &data[..read.len()], "what came out");
-        }
-    }
-}
-
-#[test]
-fn a_signal_stops_a_copy_from_a_stalled_stream_and_what_came_is_durable() {
-    for engine in ENGINES {
-        let folder = work_dir();
-        let to = folder.path().join("to");
-        let data = pattern(20 << 20, 1);
-        let words =
-            [&words!["copy", "-", to, "--json"][..], &engine.iter().map(Into::into).collect::<Vec<_>>()];
-        let mut running = Running::start(&words.concat(), Stdio::piped());
-        let mut stdin = running.child.stdin.take().unwrap();
-        stdin.write_all(&data).unwrap();
-        running.signal(Signal::INT);
-        let report = running.end().expect_code(130).json();
-        drop(stdin);
-        let bytes = usize::try_from(report["bytes"].as_u64().unwrap()).unwrap();
-        // The pipe may hold the last of it, and a request that is not full was not begun to be written.
-        assert!(bytes > 0 && bytes <= data.len(), "{report}");
-        assert_eq!((&report["durable_bytes"], &report["synced"]), (&bytes.into(), &true.into()), "{report}");
-        assert_same(&fs::read(&to).unwrap(), &data[..bytes], "the file");
-    }
-}
-
-#[test]
-fn the_message_of_a_stopped_copy_says_how_much_is_durable() {
-    let folder = work_dir();
+/// Stops a copy from a pipe that has delivered `len` bytes, and checks that the file has them all.
+fn stopped_after(len: usize, signal: Signal, code: i32, engine: &str) {
+    let folder = storage_dir().expect("a folder");
     let to = folder.path().join("to");
-    let mut running = Running::start(&words!["copy", "-", to, "--quiet"], Stdio::piped());
-    let mut stdin = running.child.stdin.take().unwrap();
-    stdin.write_all(&pattern(20 << 20, 1)).unwrap();
-    running.signal(Signal::TERM);
-    let ended = running.end();
-    ended.expect_code(143);
-    drop(stdin);
-    let len = fs::metadata(&to).unwrap().len();
-    let expected = format!("bulkio: stopped: {len} bytes are copied and durable");
-    assert!(ended.stderr.contains(&expected), "{} {expected}", ended.stderr);
+    let mut from = Fifo::to_write(folder.path().join("from"));
+    let bytes = pattern(len, 1);
+    let running = start(from.path(), &to, engine);
+    from.deliver(&bytes);
+    running.signal(signal);
+    let ended = running.wait(PROMPT);
+    ended.exits(code).says(&["stopped", &format!("{len} bytes"), "durable"]);
+    same(&fs::read(&to).expect("the destination"), &bytes);
+    assert_eq!(ended.json()["interrupted"], true, "{ended:#?}");
+    let len = u64::try_from(len).expect("a small number");
+    assert_eq!((ended.number("bytes"), ended.number("durable_bytes")), (len, len), "{ended:#?}");
 }
 
 #[test]
-fn sigusr1_prints_one_status_line_and_the_copy_goes_on() {
-    for engine in ENGINES {
-        let folder = work_dir();
-        let data = pattern(LARGE, 1);
-        let (running, mut reader, mut read) = copy_to_stalled_fifo(folder.path(), &data, engine);
-        for _ in 0..2 {
-            running.signal(Signal::USR1);
-            let line = running.line_with("bulkio: copied ");
-            assert!(line.contains(&format!(" of {LARGE} bytes in ")) && line.contains("MiB/s"), "{line}");
-        }
-        reader.read_to_end(&mut read).unwrap();
-        let ended = running.end();
-        ended.expect_code(0);
-        assert_eq!(ended.stderr.matches("bulkio: ").count(), 2, "{}", ended.stderr);
-        assert_same(&read, &data, "what came out");
+fn sigint_keeps_what_a_pipe_has_delivered() {
+    for engine in engines("sigint_keeps_what_a_pipe_has_delivered") {
+        stopped_after(mib(3), Signal::INT, 130, engine);
     }
 }
 
 #[test]
-fn a_copy_that_waits_for_its_destination_answers_signals() {
-    let folder = work_dir();
-    let (from, to) = (folder.path().join("from"), folder.path().join("to"));
-    fs::write(&from, pattern(5000, 1)).unwrap();
-    fifo(&to);
-    let running = Running::start(&words!["copy", from, to, "--json"], Stdio::null());
-    wait_until_signals_are_caught(&running);
-    running.signal(Signal::USR1);
-    running.line_with("opening source and destination");
-    running.signal(Signal::INT);
-    let ended = running.end();
-    let report = ended.expect_code(130).json();
-    assert_eq!((&report["interrupted"], &report["bytes"]), (&true.into(), &0.into()), "{report}");
-    assert!(ended.stderr.contains("stopped before the first byte"), "{}", ended.stderr);
+fn sigint_keeps_a_part_of_a_block_too() {
+    for engine in engines("sigint_keeps_a_part_of_a_block_too") {
+        stopped_after(mib(3) + 1001, Signal::INT, 130, engine);
+        stopped_after(1, Signal::INT, 130, engine);
+    }
 }
 
-/// Waits until the command hears signals: before that they would kill it.
-fn wait_until_signals_are_caught(running: &Running) {
-    let status = format!("/proc/{}/status", running.child.id());
-    loop {
-        let text = fs::read_to_string(&status).unwrap();
-        let caught = text.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap();
-        let caught = u64::from_str_radix(caught.trim(), 16).unwrap();
-        // Bit n - 1 is signal n, proc_pid_status(5): SIGINT, SIGUSR1, SIGTERM.
-        let wanted = (1 << 1) | (1 << 9) | (1 << 14);
-        if caught & wanted == wanted {
-            return;
+#[test]
+fn sigterm_is_told_apart() {
+    for engine in engines("sigterm_is_told_apart") {
+        stopped_after(mib(1), Signal::TERM, 143, engine);
+    }
+}
+
+#[test]
+fn sigint_before_the_first_byte_copies_none() {
+    for engine in engines("sigint_before_the_first_byte_copies_none") {
+        let folder = storage_dir().expect("a folder");
+        let (from, to) = (Fifo::to_write(folder.path().join("from")), folder.path().join("to"));
+        let running = start(from.path(), &to, engine);
+        // The destination is created after the signals are caught.
+        assert!(within(LIMIT, || to.exists().then_some(())).is_some());
+        running.signal(Signal::INT);
+        let ended = running.wait(PROMPT);
+        ended.exits(130);
+        assert_eq!(fs::metadata(&to).map_or(0, |to| to.len()), 0);
+        assert_eq!(ended.number("bytes"), 0);
+    }
+}
+
+#[test]
+fn sigint_does_not_wait_for_a_reader_that_stands_still() {
+    for engine in engines("sigint_does_not_wait_for_a_reader_that_stands_still") {
+        for block in ["1M", "4096", "100000"] {
+            let folder = storage_dir().expect("a folder");
+            let from = folder.path().join("from");
+            let bytes = pattern(mib(24), 2);
+            fs::write(&from, &bytes).expect("the source");
+            let mut to = Fifo::to_read(folder.path().join("to"));
+            let running = Running::copy([
+                from.as_os_str(),
+                to.path().as_os_str(),
+                OsStr::new("--json"),
+                OsStr::new("--engine"),
+                OsStr::new(engine),
+                OsStr::new("--bs"),
+                OsStr::new(block),
+            ]);
+            let mut received = to.receive(1000);
+            running.signal(Signal::INT);
+            let ended = running.wait(PROMPT);
+            ended.exits(130).says(&["stopped"]);
+            received.extend(to.drain());
+            prefix(&received, &bytes);
+            let told = usize::try_from(ended.number("bytes")).expect("a small number");
+            assert_eq!(told, received.len(), "{engine}, blocks of {block}: {ended:#?}");
+            ended.says(&[&format!("{told} bytes")]);
+            assert_eq!(ended.json()["interrupted"], true);
+            assert_eq!(ended.number("durable_bytes"), 0, "a pipe keeps nothing");
         }
-        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn sigint_while_a_named_pipe_waits_for_its_other_side() {
+    let folder = storage_dir().expect("a folder");
+    let (from, to) = (folder.path().join("from"), folder.path().join("to"));
+    rustix::fs::mkfifoat(rustix::fs::CWD, &from, 0o600.into()).expect("a named pipe");
+    let running = start(&from, &to, "auto");
+    assert!(within(LIMIT, || running.catches(Signal::INT).then_some(())).is_some(), "it never listens");
+    running.signal(Signal::INT);
+    let ended = running.wait(PROMPT);
+    ended.exits(130).says(&["stopped before the first byte"]);
+    assert!(!to.exists(), "nothing was begun");
+}
+
+#[test]
+fn sigint_keeps_what_a_disk_has_taken() {
+    let test = "sigint_keeps_what_a_disk_has_taken";
+    let disk = or_skip!(test, LoopDevice::new(8 << 20, 512));
+    for engine in engines(test) {
+        let folder = storage_dir().expect("a folder");
+        let before = pattern(mib(8), 3);
+        fs::write(disk.node(), &before).expect("the disk's old bytes");
+        let mut from = Fifo::to_write(folder.path().join("from"));
+        let bytes = pattern(mib(3) + 777, 4);
+        let running = start(from.path(), disk.node(), engine);
+        from.deliver(&bytes);
+        running.signal(Signal::INT);
+        let ended = running.wait(PROMPT);
+        ended.exits(130);
+        assert_eq!(ended.number("durable_bytes"), u64::try_from(bytes.len()).expect("a small number"));
+        let after = fs::read(disk.node()).expect("the disk");
+        same(&after[..bytes.len()], &bytes);
+        same(&after[bytes.len()..], &before[bytes.len()..]);
+    }
+}
+
+#[test]
+fn sigusr1_says_how_far_it_is_and_stops_nothing() {
+    for engine in engines("sigusr1_says_how_far_it_is_and_stops_nothing") {
+        let folder = storage_dir().expect("a folder");
+        let to = folder.path().join("to");
+        let mut from = Fifo::to_write(folder.path().join("from"));
+        let bytes = pattern(mib(5) + 3, 5);
+        let running = start(from.path(), &to, engine);
+        from.deliver(&bytes[..mib(3)]);
+        // Read is not yet written: ask until it is.
+        let told = within(LIMIT, || {
+            running.signal(Signal::USR1);
+            running.stderr_so_far().contains("3145728").then_some(())
+        });
+        assert!(told.is_some(), "{}", running.stderr_so_far());
+        from.deliver(&bytes[mib(3)..]);
+        from.close();
+        let ended = running.wait(LIMIT);
+        ended.exits(0).says(&["3145728 bytes"]);
+        same(&fs::read(&to).expect("the destination"), &bytes);
+        assert_eq!(ended.json()["interrupted"], false);
+    }
+}
+
+#[test]
+fn sigkill_claims_nothing_and_the_next_run_works() {
+    for engine in engines("sigkill_claims_nothing_and_the_next_run_works") {
+        let folder = storage_dir().expect("a folder");
+        let to = folder.path().join("to");
+        let mut from = Fifo::to_write(folder.path().join("from"));
+        let bytes = pattern(mib(6) + 5, 6);
+        let running = start(from.path(), &to, engine);
+        from.deliver(&bytes[..mib(4)]);
+        running.signal(Signal::KILL);
+        let ended = running.wait(PROMPT);
+        assert_eq!(ended.status.code(), None, "{ended:#?}");
+        assert_eq!((ended.stdout.as_str(), ended.stderr.as_str()), ("", ""), "it claims something");
+        let whole = folder.path().join("whole");
+        fs::write(&whole, &bytes).expect("the source");
+        copy([&whole, &to]).exits(0);
+        same(&fs::read(&to).expect("the destination"), &bytes);
+    }
+}
+
+#[test]
+fn sigkill_leaves_a_disk_free_for_the_next_run() {
+    let test = "sigkill_leaves_a_disk_free_for_the_next_run";
+    let disk = or_skip!(test, LoopDevice::new(8 << 20, 4096));
+    for engine in engines(test) {
+        let folder = storage_dir().expect("a folder");
+        let mut from = Fifo::to_write(folder.path().join("from"));
+        let bytes = pattern(mib(8), 7);
+        let running = start(from.path(), disk.node(), engine);
+        from.deliver(&bytes[..mib(4)]);
+        running.signal(Signal::KILL);
+        let ended = running.wait(PROMPT);
+        assert_eq!((ended.stdout.as_str(), ended.stderr.as_str()), ("", ""), "it claims something");
+        let whole = folder.path().join("whole");
+        fs::write(&whole, &bytes).expect("the source");
+        // Nobody may hold the disk any more: no --force here.
+        copy([whole.as_path(), disk.node()]).exits(0);
+        same(&fs::read(disk.node()).expect("the disk"), &bytes);
     }
 }

@@ -5,6 +5,7 @@
 #![expect(unsafe_code, reason = "leases mapped memory from raw addresses, sends signals")]
 #![expect(clippy::unwrap_used, reason = "tests may panic")]
 
+mod common;
 #[path = "engine/support.rs"]
 mod support;
 
@@ -18,6 +19,7 @@ use bulkio::engine::{
     FlushKind, LoggedKind, Registration, ShortTransfer, SubmitReason, WaitError,
 };
 use bulkio::pages::{PageKindRequest, PagePool, PoolOptions};
+use common::skip;
 use rustix::io::write;
 use rustix::pipe::{PipeFlags, pipe_with};
 use scatterlist::Direction::{FromDevice, ToDevice};
@@ -27,7 +29,6 @@ use scatterlist::{
 };
 use support::{
     Mapping, Random, TestEngine, TestRequest, content, direct, engine, errno, file, next, pattern, pipe, run,
-    skip,
 };
 
 macro_rules! suite {

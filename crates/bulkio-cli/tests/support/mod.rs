@@ -1,8 +1,7 @@
-//! What the command's tests share: running the real binary to its end or step by step, data that tells every
-//! block from every other, and ends of all kinds to copy between.
+//! Running the real command beside a test that feeds it, reads from it and signals it.
 //!
-//! Contract: no test hangs (a watchdog ends what runs too long, and the test then fails by its exit status),
-//! and none waits for time to pass: they wait for bytes, lines and exits.
+//! Nothing here waits without a limit: a command that hangs fails its test, and is killed when it goes out of scope.
+//! Named pipes are opened so that neither side waits for the other, and move bytes only as the test asks.
 #![allow(
     dead_code,
     unreachable_pub,
@@ -10,234 +9,366 @@
     reason = "each test binary uses its own part of this, so that an expectation would fail in some"
 )]
 
-pub mod ends;
-pub mod residency;
-
 use std::ffi::OsStr;
-use std::io::{Read, Write};
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc;
-use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
-use serde_json::Value;
-use tempfile::TempDir;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::process::{Pid, Signal};
 
-/// How long one run of the command may take on a slow machine under load.
-const RUN_MAX: Duration = Duration::from_secs(120);
+use crate::common::{skip, storage_dir};
 
-/// The bytes of each kind of edge: none, around a sector, around a page, around a request.
-pub const EDGE_SIZES: [usize; 10] = [0, 1, 511, 512, 513, 4095, 4096, 4097, (1 << 20) - 1, (1 << 20) + 1];
+/// More than anything here takes, less than anybody's patience.
+pub const LIMIT: Duration = Duration::from_secs(60);
 
-/// Returns the command under test.
-pub fn binary() -> PathBuf {
-    std::env::var_os("BULKIO_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_bulkio").into()).into()
+/// How soon a stopped command must be gone.
+pub const PROMPT: Duration = Duration::from_secs(10);
+
+const MIB: usize = 1 << 20;
+
+/// The command under test.
+pub fn bulkio() -> Command {
+    let binary = std::env::var_os("BULKIO_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_bulkio").into());
+    let mut command = Command::new(binary);
+    // What the user prefers is not what is tested.
+    command.env_remove("BULKIO_ENGINE");
+    command
 }
 
-/// Returns a new folder in `TMPDIR` if that is set and on a disk, else where the library's tests work.
-pub fn work_dir() -> TempDir {
-    const TMPFS_MAGIC: u64 = 0x0102_1994; // include/uapi/linux/magic.h
-    if let Some(parent) = std::env::var_os("TMPDIR").map(PathBuf::from)
-        && rustix::fs::statfs(&parent).is_ok_and(|fs| u64::try_from(fs.f_type) != Ok(TMPFS_MAGIC))
-        && let Ok(folder) = TempDir::new_in(&parent)
-    {
-        return folder;
+/// Runs `bulkio copy` to its end.
+pub fn copy<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Ended {
+    Running::copy(args).wait(LIMIT)
+}
+
+/// A command that has ended.
+#[derive(Debug)]
+pub struct Ended {
+    pub status: ExitStatus,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Ended {
+    /// Checks the exit status, and shows all that was said when it is another one.
+    #[track_caller]
+    pub fn exits(&self, code: i32) -> &Self {
+        assert_eq!(self.status.code(), Some(code), "{self:#?}");
+        assert!(!self.stderr.contains("panicked"), "{self:#?}");
+        self
     }
-    crate::common::storage_dir().expect("a folder on a disk")
+
+    /// Checks that the messages contain each of these.
+    #[track_caller]
+    pub fn says(&self, parts: &[&str]) -> &Self {
+        for part in parts {
+            assert!(self.stderr.contains(part), "no {part:?} in {self:#?}");
+        }
+        self
+    }
+
+    /// Returns the report, the last line of standard output.
+    #[track_caller]
+    pub fn json(&self) -> serde_json::Value {
+        let line = self.stdout.lines().last().unwrap_or_default();
+        serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in {self:#?}"))
+    }
+
+    /// Returns a number of the report.
+    #[track_caller]
+    pub fn number(&self, name: &str) -> u64 {
+        self.json()[name].as_u64().unwrap_or_else(|| panic!("no number {name} in {self:#?}"))
+    }
 }
 
-/// Returns bytes that differ from block to block, and from those of another seed.
+/// A command that runs; killed when dropped.
+#[derive(Debug)]
+pub struct Running {
+    child: Child,
+    said: [Arc<Mutex<Vec<u8>>>; 2],
+    readers: Vec<JoinHandle<()>>,
+}
+
+impl Running {
+    /// Starts `bulkio copy`, with nothing on standard input and both outputs collected.
+    pub fn copy<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Self {
+        Self::start(bulkio().arg("copy").args(args).stdin(Stdio::null()).stdout(Stdio::piped()))
+    }
+
+    /// Starts `bulkio copy` that reads standard input from the test.
+    pub fn copy_fed<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> (Self, ChildStdin) {
+        let mut running =
+            Self::start(bulkio().arg("copy").args(args).stdin(Stdio::piped()).stdout(Stdio::piped()));
+        let stdin = running.child.stdin.take().expect("standard input is a pipe");
+        (running, stdin)
+    }
+
+    /// Starts `bulkio copy` whose standard output the test reads.
+    pub fn copy_read<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> (Self, ChildStdout) {
+        let mut child = bulkio()
+            .arg("copy")
+            .args(args)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the command starts");
+        let stdout = child.stdout.take().expect("standard output is a pipe");
+        (Self::collect(child), stdout)
+    }
+
+    fn start(command: &mut Command) -> Self {
+        Self::collect(command.stderr(Stdio::piped()).spawn().expect("the command starts"))
+    }
+
+    fn collect(mut child: Child) -> Self {
+        let said: [Arc<Mutex<Vec<u8>>>; 2] = Default::default();
+        let mut readers = Vec::new();
+        if let Some(stdout) = child.stdout.take() {
+            readers.push(gather(stdout, &said[0]));
+        }
+        if let Some(stderr) = child.stderr.take() {
+            readers.push(gather(stderr, &said[1]));
+        }
+        Self { child, said, readers }
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).expect("a process id");
+        rustix::process::kill_process(pid, signal).expect("the command is still there");
+    }
+
+    /// Says whether it has a handler for a signal by now.
+    pub fn catches(&self, signal: Signal) -> bool {
+        let status =
+            std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("its status");
+        let mask =
+            status.lines().find_map(|line| line.strip_prefix("SigCgt:")).expect("the signals it catches");
+        let mask = u64::from_str_radix(mask.trim(), 16).expect("a mask");
+        mask & 1 << (signal.as_raw() - 1) != 0
+    }
+
+    /// Says whether it has ended.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("its status").is_some()
+    }
+
+    /// Returns what it has said on standard error so far.
+    pub fn stderr_so_far(&self) -> String {
+        String::from_utf8_lossy(&self.said[1].lock().expect("no reader panics")).into_owned()
+    }
+
+    /// Waits for the end.
+    #[track_caller]
+    pub fn wait(mut self, limit: Duration) -> Ended {
+        let ended = within(limit, || self.child.try_wait().expect("its status"));
+        let Some(status) = ended else {
+            panic!("still running after {limit:?}; it said: {}", self.stderr_so_far())
+        };
+        for reader in self.readers.drain(..) {
+            reader.join().expect("the reader ends with its pipe");
+        }
+        let text =
+            |i: usize| String::from_utf8_lossy(&self.said[i].lock().expect("no reader panics")).into_owned();
+        Ended { status, stdout: text(0), stderr: text(1) }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It has ended already unless a test failed.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn gather(mut from: impl Read + Send + 'static, into: &Arc<Mutex<Vec<u8>>>) -> JoinHandle<()> {
+    let into = Arc::clone(into);
+    std::thread::spawn(move || {
+        let mut buffer = [0; 4096];
+        while let Ok(len) = from.read(&mut buffer) {
+            if len == 0 {
+                return;
+            }
+            into.lock().expect("nobody panics with it").extend_from_slice(&buffer[..len]);
+        }
+    })
+}
+
+/// Asks until there is an answer, or `None` after `limit`.
+pub fn within<T>(limit: Duration, mut ask: impl FnMut() -> Option<T>) -> Option<T> {
+    let deadline = Instant::now() + limit;
+    loop {
+        if let Some(answer) = ask() {
+            return Some(answer);
+        }
+        if Instant::now() >= deadline {
+            return None;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Feeds everything to a pipe from a thread of its own. A reader that goes away ends it.
+pub fn feed(mut pipe: ChildStdin, bytes: Vec<u8>) -> JoinHandle<()> {
+    std::thread::spawn(move || {
+        // The command may stop reading: that is often the point.
+        let _ = pipe.write_all(&bytes);
+    })
+}
+
+/// A named pipe, and the test's end of it.
+#[derive(Debug)]
+pub struct Fifo {
+    path: PathBuf,
+    end: File,
+}
+
+impl Fifo {
+    /// Makes a named pipe that the test writes. It does not end before [`Fifo::close`].
+    pub fn to_write(path: PathBuf) -> Self {
+        Self::make(path, OFlags::RDWR)
+    }
+
+    /// Makes a named pipe that the test reads.
+    pub fn to_read(path: PathBuf) -> Self {
+        Self::make(path, OFlags::RDONLY)
+    }
+
+    fn make(path: PathBuf, access: OFlags) -> Self {
+        rustix::fs::mkfifoat(CWD, &path, Mode::from_raw_mode(0o600)).expect("a named pipe");
+        // Neither waits for the other side: reading does not block, and who reads and writes is both sides.
+        let flags = access | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let end = rustix::fs::open(&path, flags, Mode::empty()).expect("the named pipe opens");
+        Self { path, end: end.into() }
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Writes, and returns when the command has taken every byte.
+    #[track_caller]
+    pub fn deliver(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            assert!(ready(self.end.as_fd(), PollFlags::OUT), "nobody reads: {} bytes left", bytes.len());
+            match self.end.write(bytes) {
+                Ok(len) => bytes = &bytes[len..],
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => panic!("{error}"),
+            }
+        }
+        let empty = || (rustix::io::ioctl_fionread(&self.end).expect("bytes in the pipe") == 0).then_some(());
+        assert!(within(LIMIT, empty).is_some(), "the command does not take what is in the pipe");
+    }
+
+    /// Reads exactly `len` bytes.
+    #[track_caller]
+    pub fn receive(&mut self, len: usize) -> Vec<u8> {
+        let mut bytes = vec![0; len];
+        let mut done = 0;
+        while done < len {
+            assert!(ready(self.end.as_fd(), PollFlags::IN), "nothing comes after {done} of {len} bytes");
+            match self.end.read(&mut bytes[done..]) {
+                Ok(0) => panic!("ended after {done} of {len} bytes"),
+                Ok(len) => done += len,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => panic!("{error}"),
+            }
+        }
+        bytes
+    }
+
+    /// Reads until every writer is gone. One must have been there.
+    #[track_caller]
+    pub fn drain(&mut self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let mut buffer = vec![0; 1 << 16];
+        loop {
+            assert!(ready(self.end.as_fd(), PollFlags::IN), "no end after {} bytes", bytes.len());
+            match self.end.read(&mut buffer) {
+                Ok(0) => return bytes,
+                Ok(len) => bytes.extend_from_slice(&buffer[..len]),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+
+    /// Reads what is there, without waiting for more.
+    pub fn drain_now(&mut self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        match self.end.read_to_end(&mut bytes) {
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => panic!("{error}"),
+        }
+        bytes
+    }
+
+    /// Ends the pipe.
+    pub fn close(self) {}
+}
+
+fn ready(fd: BorrowedFd<'_>, flags: PollFlags) -> bool {
+    let limit = Timespec::try_from(LIMIT).expect("a short time");
+    poll(&mut [PollFd::from_borrowed_fd(fd, flags)], Some(&limit)).expect("poll") > 0
+}
+
+/// Bytes that repeat at no power of two, so that a misplaced block shows.
 pub fn pattern(len: usize, seed: u64) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(len.next_multiple_of(512));
-    let mut random = Random::new(seed);
-    let block: Vec<u8> = (0..512).map(|_| random.next().to_le_bytes()[7]).collect();
-    let mut number = seed.rotate_left(40);
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut bytes = Vec::with_capacity(len + 8);
     while bytes.len() < len {
-        let start = bytes.len();
-        bytes.extend_from_slice(&block);
-        bytes[start..start + 8].copy_from_slice(&number.to_le_bytes());
-        number = number.wrapping_add(1);
+        // xorshift64 (Marsaglia 2003).
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend_from_slice(&state.to_le_bytes());
     }
     bytes.truncate(len);
     bytes
 }
 
-/// Numbers that are the same in every run.
-#[derive(Clone, Debug)]
-pub struct Random(u64);
-
-impl Random {
-    pub fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
-    }
-
-    /// xorshift64, Marsaglia 2003.
-    pub fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    pub fn below(&mut self, end: u64) -> u64 {
-        (self.next() >> 11) % end
-    }
-
-    pub fn one_of<T: Copy>(&mut self, choices: &[T]) -> T {
-        choices[usize::try_from(self.below(choices.len() as u64)).expect("an index")]
-    }
-}
-
-/// Fails with the first byte that differs, not with megabytes of text.
+/// Checks equality without printing megabytes.
 #[track_caller]
-pub fn assert_same(found: &[u8], expected: &[u8], what: &str) {
-    if found == expected {
-        return;
-    }
-    let place = found.iter().zip(expected).position(|(a, b)| a != b);
-    panic!("{what}: {} bytes instead of {}, first difference at {place:?}", found.len(), expected.len());
+pub fn same(found: &[u8], expected: &[u8]) {
+    let first = found.iter().zip(expected).position(|(a, b)| a != b);
+    assert_eq!((found.len(), first), (expected.len(), None), "lengths, and the first byte that differs");
 }
 
-/// How a run of the command ended.
-#[derive(Debug)]
-pub struct Ended {
-    pub status: ExitStatus,
-    pub stdout: Vec<u8>,
-    pub stderr: String,
+/// Checks that what was found is the beginning of what was expected.
+#[track_caller]
+pub fn prefix(found: &[u8], expected: &[u8]) {
+    assert!(found.len() <= expected.len(), "{} bytes of {}", found.len(), expected.len());
+    same(found, &expected[..found.len()]);
 }
 
-impl Ended {
-    /// The exit status; `None` when a signal killed the command.
-    pub fn code(&self) -> Option<i32> {
-        self.status.code()
-    }
-
-    #[track_caller]
-    pub fn expect_code(&self, code: i32) -> &Self {
-        assert_eq!(self.code(), Some(code), "{}; standard error: {}", self.status, self.stderr);
-        assert!(!self.stderr.contains("panicked"), "{}", self.stderr);
-        self
-    }
-
-    /// The one object on standard output.
-    #[track_caller]
-    pub fn json(&self) -> Value {
-        let text = String::from_utf8(self.stdout.clone()).expect("standard output is text");
-        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text:?} {}", self.stderr))
-    }
-
-    /// The object on the last line of standard error, where standard output carries the data.
-    #[track_caller]
-    pub fn json_on_stderr(&self) -> Value {
-        let line = self.stderr.lines().last().unwrap_or_default();
-        serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {}", self.stderr))
-    }
-}
-
-/// Runs `bulkio` with these words to its end.
-pub fn bulkio<W: AsRef<OsStr>>(words: &[W]) -> Ended {
-    Running::start(words, Stdio::null()).end()
-}
-
-/// Runs `bulkio` with these words and this standard input to its end.
-pub fn bulkio_with_input<W: AsRef<OsStr>>(words: &[W], input: &[u8]) -> Ended {
-    let mut running = Running::start(words, Stdio::piped());
-    let mut stdin = running.child.stdin.take().expect("a pipe");
-    thread::scope(|scope| {
-        scope.spawn(move || {
-            // The command may end before it has read everything, and says so itself.
-            let _ = stdin.write_all(input);
-        });
-        running.end()
-    })
-}
-
-/// A command that runs, its outputs being collected.
-#[derive(Debug)]
-pub struct Running {
-    pub child: Child,
-    stdout: Option<JoinHandle<Vec<u8>>>,
-    stderr: Option<JoinHandle<String>>,
-    lines: mpsc::Receiver<String>,
-    watchdog: mpsc::Sender<()>,
-}
-
-impl Running {
-    pub fn start<W: AsRef<OsStr>>(words: &[W], stdin: Stdio) -> Self {
-        let mut command = Command::new(binary());
-        command.args(words);
-        Self::spawn(command, stdin)
-    }
-
-    pub fn spawn(mut command: Command, stdin: Stdio) -> Self {
-        command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-        let (mut out, err) = (child.stdout.take().expect("a pipe"), child.stderr.take().expect("a pipe"));
-        let stdout = thread::spawn(move || {
-            let mut bytes = Vec::new();
-            out.read_to_end(&mut bytes).expect("standard output is read");
-            bytes
-        });
-        let (line_sender, lines) = mpsc::channel();
-        let stderr = thread::spawn(move || {
-            let mut text = String::new();
-            for line in std::io::BufRead::lines(std::io::BufReader::new(err)) {
-                let line = line.expect("standard error is text");
-                text += &line;
-                text.push('\n');
-                // Nobody may be waiting for lines.
-                let _ = line_sender.send(line);
-            }
-            text
-        });
-        let (watchdog, ended) = mpsc::channel::<()>();
-        let pid = pid_of(&child);
-        thread::spawn(move || {
-            if ended.recv_timeout(RUN_MAX) == Err(mpsc::RecvTimeoutError::Timeout) {
-                let _ = kill_process(pid, Signal::KILL);
-            }
-        });
-        Self { child, stdout: Some(stdout), stderr: Some(stderr), lines, watchdog }
-    }
-
-    pub fn signal(&self, signal: Signal) {
-        kill_process(pid_of(&self.child), signal).expect("the command still runs");
-    }
-
-    /// Waits for a line on standard error that contains a text.
-    #[track_caller]
-    pub fn line_with(&self, part: &str) -> String {
-        loop {
-            let line = self.lines.recv_timeout(RUN_MAX).unwrap_or_else(|_| panic!("no line with {part}"));
-            if line.contains(part) {
-                return line;
-            }
+/// Returns the engines that work here. The one that does not is skipped by name.
+pub fn engines(test: &str) -> Vec<&'static str> {
+    let works = |engine: &&str| {
+        let folder = storage_dir().expect("a folder");
+        let (from, to) = (folder.path().join("from"), folder.path().join("to"));
+        std::fs::write(&from, "x").expect("a file");
+        let ended = copy([from.as_os_str(), to.as_os_str(), "--engine".as_ref(), engine.as_ref()]);
+        if !ended.status.success() {
+            skip(&format!("{test} ({engine})"), ended.stderr.trim());
         }
-    }
-
-    pub fn end(mut self) -> Ended {
-        let stdout = self.stdout.take().expect("not ended yet").join().expect("standard output was read");
-        let stderr = self.stderr.take().expect("not ended yet").join().expect("standard error was read");
-        let status = self.child.wait().expect("the command ends");
-        let _ = self.watchdog.send(());
-        Ended { status, stdout, stderr }
-    }
+        ended.status.success()
+    };
+    let engines: Vec<&str> = ["blocking", "uring"].into_iter().filter(works).collect();
+    assert!(engines.contains(&"blocking"), "plain calls work everywhere");
+    engines
 }
 
-fn pid_of(child: &Child) -> Pid {
-    Pid::from_raw(i32::try_from(child.id()).expect("a process id")).expect("not zero")
-}
-
-/// Makes a FIFO.
-pub fn fifo(path: &Path) {
-    let mode = rustix::fs::Mode::from_raw_mode(0o600);
-    rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Fifo, mode, 0).expect("a FIFO");
-}
-
-/// Words of a command line from texts and paths.
-#[macro_export]
-macro_rules! words {
-    ($($word:expr),* $(,)?) => { [$(std::ffi::OsString::from(&$word)),*] };
+/// Returns megabytes in bytes.
+pub const fn mib(count: usize) -> usize {
+    count * MIB
 }

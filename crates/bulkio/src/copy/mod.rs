@@ -3,19 +3,23 @@
 //! The walk of a byte: both ends are opened and checked (`ends`) -> the range is laid over slots so that both ends'
 //! alignment holds (`geometry`) -> a read is planned into a slot -> engine -> completion -> the write of the
 //! same slot is planned at the destination's own position -> engine -> completion -> the slot is free (`pipeline`). Ragged ends of a
-//! direct destination are read, changed and written back (`edges`). No other place holds bytes.
+//! direct destination are read, changed and written back (`edges`); then everything is made durable (`finish`). No other place
+//! holds bytes.
 //!
 //! What was moved how, and why not better, is in the [`Report`].
 
 mod edges;
 mod ends;
 mod error;
+mod finish;
 mod geometry;
 mod options;
 mod pipeline;
 mod report;
 mod single;
 mod state;
+#[cfg(test)]
+mod tests;
 
 pub use crate::device::DirectMode;
 pub use crate::engine::EngineChoice;

@@ -17,9 +17,7 @@ use super::report::{Report, SideReport};
 use super::state::{Filled, State};
 use super::{CopyError, CopyFailure, Side};
 use crate::device::{Class, Device};
-use crate::engine::{
-    Completion, Engine, EngineOptions, FileId, FixedRegion, FlushKind, Registration, SubmitReason,
-};
+use crate::engine::{Completion, Engine, EngineOptions, FileId, FixedRegion, SubmitReason};
 use crate::pages::{PageKindRequest, PagePool, PoolOptions, Slot};
 
 /// What a request in flight is for.
@@ -69,12 +67,22 @@ pub(super) fn run(
     observer: &mut dyn Observer,
 ) -> Result<Report, CopyFailure> {
     let mut pipeline = Pipeline::new(&ends, options)?;
+    // Both ends are open, which may have taken its time.
+    pipeline.state.tell(observer, Phase::Copying, true);
+    pipeline.skip_stream(options.skip, observer);
+    if pipeline.state.ends() {
+        // The destination is as it was; a created one goes with `ends`.
+        let report = pipeline.report(options, false);
+        return match pipeline.state.take_error() {
+            None => Ok(report),
+            Some(error) => Err(CopyFailure { error, report: Some(Box::new(report)) }),
+        };
+    }
     let prepared = pipeline.prepare(options);
     if let Err(error) = prepared {
         let report = pipeline.report(options, false);
         return Err(CopyFailure { error, report: Some(Box::new(report)) });
     }
-    pipeline.skip_stream(options.skip, observer);
     pipeline.transfer(observer);
     pipeline.write_edges(observer);
     let synced = pipeline.finish(options, observer);
@@ -91,7 +99,7 @@ pub(super) fn run(
 }
 
 impl<'a> Pipeline<'a> {
-    fn new(ends: &'a Ends, options: &CopyOptions) -> Result<Self, CopyError> {
+    pub(super) fn new(ends: &'a Ends, options: &CopyOptions) -> Result<Self, CopyError> {
         let geometry = &ends.geometry;
         let chunks = match ends.len.or(ends.len_max) {
             Some(len) => len.div_ceil(geometry.slot_len).saturating_add(1),
@@ -108,6 +116,8 @@ impl<'a> Pipeline<'a> {
             kind: options.engine,
             depth: options.depth.saturating_mul(2).saturating_add(1),
             fixed: Some(FixedRegion::from_pool(Arc::clone(&pool))),
+            // Tests tell direct from bounced by what was submitted.
+            log: cfg!(test),
             ..EngineOptions::default()
         })?;
         let (source, destination) = (&*ends.source, &*ends.destination);
@@ -149,7 +159,7 @@ impl<'a> Pipeline<'a> {
         })
     }
 
-    fn prepare(&self, options: &CopyOptions) -> Result<(), CopyError> {
+    pub(super) fn prepare(&self, options: &CopyOptions) -> Result<(), CopyError> {
         let destination = &*self.ends.destination;
         let end = self.state.len.map(|len| options.seek.saturating_add(len));
         let failed = |why| CopyError::Prepare { path: destination.path().to_owned(), why };
@@ -161,7 +171,7 @@ impl<'a> Pipeline<'a> {
     }
 
     /// The main loop: until everything is written, or nothing more can be.
-    fn transfer(&mut self, observer: &mut dyn Observer) {
+    pub(super) fn transfer(&mut self, observer: &mut dyn Observer) {
         let mut stopped_at: Option<Instant> = None;
         loop {
             self.read_more();
@@ -170,10 +180,13 @@ impl<'a> Pipeline<'a> {
                 return;
             }
             if self.state.ends() {
-                let since = *stopped_at.get_or_insert_with(Instant::now);
-                if since.elapsed() >= STOP_GRACE {
+                let since = stopped_at.get_or_insert_with(Instant::now);
+                // Writes to files and disks end by themselves, and must: what a pipe gave is nowhere else.
+                if since.elapsed() >= STOP_GRACE && !(self.any_order && self.state.writes > 0) {
                     // Only what cannot end by itself is still there: a stream whose other side stands still.
                     self.engine.cancel();
+                    // The bytes that a cancelled read had are written yet, and get the same time.
+                    *since = Instant::now();
                 }
             }
             let wait = if self.state.ends() { STOP_GRACE / 4 } else { WAIT };
@@ -388,6 +401,12 @@ impl<'a> Pipeline<'a> {
         let head = self.ends.geometry.write(&chunk, len).head.len;
         let done = outcome.done.saturating_add(head).min(len);
         self.state.wrote(chunk.at, done);
+        if !self.any_order {
+            // Nothing may follow a gap in a stream.
+            self.state.stream_end = 0;
+            self.state.filled.clear();
+            self.engine.cancel();
+        }
         let fault = outcome.fault.unwrap_or(Fault { at: outcome.done, status: Status::Short });
         if self.state.stopped && fault.status == Status::Cancelled {
             return;
@@ -419,81 +438,6 @@ impl<'a> Pipeline<'a> {
             }
         };
         self.state.fail(at, error);
-    }
-
-    /// Sets the length, makes the bytes and the name durable. Says whether that was done.
-    fn finish(&mut self, options: &CopyOptions, observer: &mut dyn Observer) -> bool {
-        let destination = &*self.ends.destination;
-        let end = self.ends.geometry.seek.saturating_add(self.state.front);
-        let settled = destination.settle_len(end.max(self.ends.kept_len), true);
-        if let Err(why) = settled {
-            self.state
-                .fail(self.state.front, CopyError::Prepare { path: destination.path().to_owned(), why });
-        }
-        if !options.sync || destination.is_stream() {
-            self.state.tell(observer, Phase::Done, true);
-            return false;
-        }
-        self.state.tell(observer, Phase::Flushing, true);
-        let synced = match self.flush(observer) {
-            Ok(()) => true,
-            Err(error) => {
-                self.state.fail(self.state.front, error);
-                false
-            }
-        };
-        self.state.tell(observer, Phase::Done, true);
-        synced
-    }
-
-    fn flush(&mut self, observer: &mut dyn Observer) -> Result<(), CopyError> {
-        let destination = &*self.ends.destination;
-        let path = || destination.path().to_owned();
-        self.engine.flush(self.to_buffered, FlushKind::All).map_err(|why| CopyError::Submit {
-            side: Side::Destination,
-            path: path(),
-            why,
-        })?;
-        loop {
-            match self.engine.wait_timeout(WAIT)? {
-                Some(Completion::Flush { fault: Some(fault), .. }) => {
-                    return Err(CopyError::Flush { path: path(), status: fault.status });
-                }
-                Some(Completion::Flush { fault: None, .. }) => break,
-                Some(other) => self.completed(other),
-                None => self.state.tell(observer, Phase::Flushing, true),
-            }
-        }
-        if self.ends.created.is_some() {
-            destination.sync_name().map_err(|why| CopyError::Prepare { path: path(), why })?;
-        }
-        Ok(())
-    }
-
-    fn report(&self, options: &CopyOptions, synced: bool) -> Report {
-        let engine = self.engine.report().clone();
-        let registered_bytes = match engine.fixed {
-            Registration::Whole { bytes } | Registration::Partial { bytes, .. } => bytes,
-            Registration::None { .. } => 0,
-        };
-        Report {
-            bytes: self.state.front,
-            elapsed: self.state.started.elapsed(),
-            engine,
-            page_kind: self.pool.kind(),
-            page_reason: self.pool.kind_reason().to_string(),
-            pool_bytes: self.pool.bytes(),
-            registered_bytes,
-            block_len: self.ends.geometry.slot_len,
-            depth: options.depth,
-            durable_bytes: if synced { self.state.front } else { 0 },
-            synced,
-            // A stop that came when everything was written interrupted nothing.
-            interrupted: self.state.stopped && self.state.len != Some(self.state.front),
-            source: self.state.source.clone(),
-            destination: self.state.destination.clone(),
-            notes: self.ends.notes.clone(),
-        }
     }
 }
 

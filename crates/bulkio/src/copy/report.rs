@@ -23,6 +23,8 @@ pub struct Report {
     pub pool_bytes: u64,
     /// Bytes of the pool that are registered with the engine.
     pub registered_bytes: u64,
+    /// Why that is not all of it; empty where it is.
+    pub registered_reason: String,
     /// Bytes of one request.
     pub block_len: u64,
     /// Requests in flight on each side, at most.

@@ -44,7 +44,11 @@ impl Pipeline<'_> {
         report.requests = report.requests.saturating_add(1);
         let mut stopped: Option<Instant> = None;
         loop {
-            if self.state.stopped && stopped.get_or_insert_with(Instant::now).elapsed() >= STOP_GRACE {
+            // Files and disks answer by themselves, and a ragged end that is cancelled would be lost.
+            if self.state.stopped
+                && position == Position::Stream
+                && stopped.get_or_insert_with(Instant::now).elapsed() >= STOP_GRACE
+            {
                 self.engine.cancel();
             }
             match self.engine.wait_timeout(WAIT) {

@@ -1,6 +1,6 @@
 //! Device classes: what a copy reads from and writes to.
 //!
-//! One trait, [`Device`], one file a class: [`file`], [`block`], [`stream`]. A device knows its limits, its size or that it
+//! One trait, [`Device`], one file a class: [`mod@file`], [`block`], [`stream`]. A device knows its limits, its size or that it
 //! is a stream, and two routes to its bytes: direct, where the kernel allows it, and through the page
 //! cache. [`guard`] refuses what must not be opened; `route` opens the second descriptor for direct I/O. Classes know the engine and the core, never
 //! each other.

@@ -25,6 +25,7 @@ use self::slot::Shared;
 
 pub use self::error::PoolError;
 pub use self::kind::{PageKind, PageKindRequest, Refusal};
+pub use self::lease::LeaseError;
 pub use self::range::{PoolRange, REGISTERED_LEN_MAX};
 pub use self::slot::Slot;
 

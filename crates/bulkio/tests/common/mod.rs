@@ -6,6 +6,7 @@
 #![allow(
     dead_code,
     unreachable_pub,
+    unused_macros,
     clippy::allow_attributes,
     reason = "each test binary uses its own part of this, so that an expectation would fail in some"
 )]

@@ -87,18 +87,10 @@ pub(crate) fn engine(kind: EngineChoice, depth: u32) -> TestEngine {
     Engine::new(EngineOptions { kind, depth, log: true, ..EngineOptions::default() }).unwrap()
 }
 
-/// Records a test that cannot run here.
-pub(crate) fn skip(name: &str, reason: &str) {
-    eprintln!("SKIPPED {name}: {reason}");
-    if let Some(path) = std::env::var_os("BULKIO_SKIP_LOG") {
-        let mut log = OpenOptions::new().append(true).create(true).open(path).unwrap();
-        writeln!(log, "{name}: {reason}").unwrap();
-    }
-}
-
-/// A file in the target folder whose name is gone already.
+/// A file on a disk file system whose name is gone already.
 pub(crate) fn file(flags: libc::c_int, content: &[u8]) -> Arc<OwnedFd> {
-    let mut named = tempfile::NamedTempFile::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let folder = crate::common::storage_dir().unwrap();
+    let mut named = tempfile::NamedTempFile::new_in(folder.path()).unwrap();
     named.write_all(content).unwrap();
     named.as_file().sync_all().unwrap();
     let write = flags & libc::O_ACCMODE != libc::O_RDONLY;

@@ -1,9 +1,10 @@
 //! [`Segment`]: one run of contiguous bytes, sixteen bytes of memory.
 //!
-//! The top bit of the stored length is the merge barrier: "do not join me to what lies before". So a length
-//! is below 2^63, and a segment never reaches past the last address.
+//! The top bit of the stored length says whether the segment may join what lies before; where it is clear, a merge
+//! barrier stands. So a length is below 2^63, and a segment never reaches past the last address.
 
 use core::fmt;
+use core::num::NonZeroU64;
 
 use crate::Addr;
 
@@ -11,10 +12,16 @@ use crate::Addr;
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Segment<A: Addr> {
     addr: A,
-    len_and_barrier: u64,
+    /// The length, and [`JOINS`] unless a barrier stands before it. Never 0, so an optional segment needs no more
+    /// room than a segment.
+    len_and_joins: NonZeroU64,
 }
 
-const BARRIER: u64 = 1 << 63;
+/// The bit that says: no barrier stands before this segment.
+const JOINS: NonZeroU64 = match NonZeroU64::new(1 << 63) {
+    Some(bit) => bit,
+    None => NonZeroU64::MIN,
+};
 
 /// Why a run of bytes cannot be a [`Segment`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -46,7 +53,7 @@ pub enum SegmentError {
 
 impl<A: Addr> Segment<A> {
     /// The longest segment, in bytes.
-    pub const LEN_MAX: u64 = BARRIER - 1;
+    pub const LEN_MAX: u64 = JOINS.get() - 1;
 
     /// Returns the run of `len` bytes at `addr`.
     ///
@@ -64,34 +71,50 @@ impl<A: Addr> Segment<A> {
         if raw.checked_add(len).is_none() {
             return Err(SegmentError::Wraps { addr: raw, len });
         }
-        Ok(Self { addr, len_and_barrier: len })
+        Ok(Self::joining(addr, len))
+    }
+
+    /// A segment without a barrier, of a length that was checked.
+    #[inline]
+    fn joining(addr: A, len: u64) -> Self {
+        Self { addr, len_and_joins: JOINS | len }
+    }
+
+    /// The same start and barrier, with another length, which was checked.
+    #[inline]
+    fn with_len(self, len: u64) -> Self {
+        let segment = Self::joining(self.addr, len);
+        if self.has_barrier() { segment.with_barrier() } else { segment }
     }
 
     /// The bytes from `start` to `end`, which lie further on by no more than [`Self::LEN_MAX`].
     #[cfg(feature = "alloc")]
     #[inline]
     pub(super) fn between(start: A, end: u64) -> Self {
-        Self { addr: start, len_and_barrier: end.wrapping_sub(start.raw()) & Self::LEN_MAX }
+        Self::joining(start, end.wrapping_sub(start.raw()))
     }
 
     /// A byte at address 0, for places that hold no segment yet.
     #[cfg(feature = "alloc")]
     pub(super) fn filler() -> Self {
-        Self { addr: A::new(0), len_and_barrier: 1 }
+        Self::joining(A::new(0), 1)
     }
 
     /// Returns the same bytes with a merge barrier before them: no list joins them to what lies before.
     #[inline]
     #[must_use]
     pub const fn with_barrier(self) -> Self {
-        Self { addr: self.addr, len_and_barrier: self.len_and_barrier | BARRIER }
+        match NonZeroU64::new(self.len()) {
+            Some(len_and_joins) => Self { addr: self.addr, len_and_joins },
+            None => self,
+        }
     }
 
     /// Says whether a merge barrier stands before these bytes.
     #[inline]
     #[must_use]
     pub const fn has_barrier(&self) -> bool {
-        self.len_and_barrier & BARRIER != 0
+        self.len_and_joins.get() & JOINS.get() == 0
     }
 
     /// Returns the address of the first byte.
@@ -105,7 +128,7 @@ impl<A: Addr> Segment<A> {
     #[inline]
     #[must_use]
     pub const fn len(&self) -> u64 {
-        self.len_and_barrier & Self::LEN_MAX
+        self.len_and_joins.get() & Self::LEN_MAX
     }
 
     /// Returns `false`: a segment is never empty.
@@ -132,8 +155,8 @@ impl<A: Addr> Segment<A> {
         if at == 0 || rest == 0 {
             return None;
         }
-        let first = Self { addr: self.addr, len_and_barrier: at | (self.len_and_barrier & BARRIER) };
-        let second = Self { addr: A::new(self.addr.raw().wrapping_add(at)), len_and_barrier: rest };
+        let first = self.with_len(at);
+        let second = Self::joining(A::new(self.addr.raw().wrapping_add(at)), rest);
         Some((first, second))
     }
 
@@ -157,7 +180,7 @@ impl<A: Addr> Segment<A> {
         if len > Self::LEN_MAX {
             return None;
         }
-        Some(Self { addr: self.addr, len_and_barrier: len | (self.len_and_barrier & BARRIER) })
+        Some(self.with_len(len))
     }
 }
 
