@@ -1,6 +1,5 @@
 //! The one table of flags.
 
-use std::ffi::OsString;
 use std::path::PathBuf;
 
 use bulkio::copy::{CopyOptions, DirectMode, End, EngineChoice};
@@ -25,7 +24,7 @@ pub(crate) enum Command {
 }
 
 #[derive(Args, Debug)]
-#[command(after_help = exit::TABLE)]
+#[command(after_help = copy_help())]
 pub(crate) struct Copy {
     /// A file, device or named pipe; - reads standard input
     #[arg(value_name = "SRC")]
@@ -66,10 +65,34 @@ pub(crate) struct Copy {
     /// Print the report as one JSON object on standard output (on standard error when DST is -)
     #[arg(long)]
     pub(crate) json: bool,
-    /// Print nothing but errors
+    /// Print no progress and no report, only errors and warnings
     #[arg(long, short)]
     pub(crate) quiet: bool,
 }
+
+/// What the flags have in common, the fields of the report, which are stable, and the exit codes.
+fn copy_help() -> String {
+    format!("{SIZES_AND_SIGNALS}\n\n{JSON_FIELDS}\n\n{}", exit::TABLE)
+}
+
+const SIZES_AND_SIGNALS: &str = "\
+Sizes are bytes, or numbers with K, M, G, T (1024) or kB, MB, GB, TB (1000). Unlike dd's, --skip, --seek
+and --count are bytes too, not blocks.
+
+SIGUSR1 prints a status line. SIGINT and SIGTERM end the copy after what is in flight, make that durable
+and say how much it is; a second one ends it at once.";
+
+const JSON_FIELDS: &str = "\
+Fields of the JSON object (on one line; the last line of standard error when DST is -):
+  bytes, seconds, bytes_per_second       copied from the start of the range without a gap
+  engine, engine_refused                 io_uring or blocking, and why io_uring is not used
+  pages, pool_bytes, registered_bytes    the memory of the copy
+  block_bytes, depth                     bytes of one request, requests in flight on each side
+  durable_bytes, synced, interrupted     what survives a power cut, whether flushed, whether stopped
+  source, destination                    path, class (file, block, pipe, char), direct, direct_bytes,
+                                         bounced_bytes, bounces [{reason, bytes}], requests
+  notes, error                           what else to know; the message if it failed, else null
+What is not known because the copy never began is null.";
 
 #[derive(Args, Debug)]
 pub(crate) struct Probe {
@@ -129,34 +152,6 @@ impl Copy {
             force: self.force,
         }
     }
-}
-
-/// dd's operands, and what they are called here.
-const DD: [(&str, &str); 7] = [
-    ("if=", "SRC"),
-    ("of=", "DST"),
-    ("bs=", "--bs SIZE"),
-    ("count=", "--count SIZE (bytes, not blocks)"),
-    ("skip=", "--skip SIZE (bytes, not blocks)"),
-    ("seek=", "--seek SIZE (bytes, not blocks)"),
-    ("conv=notrunc", "--no-truncate"),
-];
-
-/// Stops with an explanation where the arguments are dd's: `if=a` would be a fine name for a file.
-pub(crate) fn explain_dd(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
-    let args: Vec<OsString> = args.collect();
-    for arg in args.iter().skip(1).filter_map(|arg| arg.to_str()) {
-        if let Some((operand, ours)) = DD.iter().find(|(operand, _)| arg.starts_with(operand)) {
-            let exists = std::path::Path::new(arg).exists();
-            if !exists {
-                eprintln!("bulkio: '{arg}' looks like dd's {operand} operand, which is {ours} here");
-                eprintln!("  bulkio copy SRC DST [--bs SIZE] [--skip SIZE] [--seek SIZE] [--count SIZE]");
-                eprintln!("  (for a file of that name write ./{arg})");
-                std::process::exit(2);
-            }
-        }
-    }
-    args
 }
 
 #[cfg(test)]

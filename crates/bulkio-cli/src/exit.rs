@@ -10,14 +10,30 @@
 
 use std::process::ExitCode;
 
+use bulkio::copy::FailureClass;
+
 /// How the command ends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Exit {
     Done,
     Failed,
+    Usage,
     Refused,
     /// Stopped by this signal.
     Signal(u8),
+}
+
+impl Exit {
+    /// The number that the shell sees.
+    pub(crate) const fn code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Failed => 1,
+            Self::Usage => 2,
+            Self::Refused => 3,
+            Self::Signal(number) => SIGNAL_BASE.saturating_add(number),
+        }
+    }
 }
 
 /// The table as `--help` shows it.
@@ -30,15 +46,29 @@ Exit codes:
   130, 143  stopped by SIGINT, SIGTERM; the message says how many bytes are durable";
 
 /// Added to a signal's number, as shells do.
-pub(crate) const SIGNAL_BASE: u8 = 128;
+const SIGNAL_BASE: u8 = 128;
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
-        Self::from(match exit {
-            Exit::Done => 0,
-            Exit::Failed => 1,
-            Exit::Refused => 3,
-            Exit::Signal(number) => SIGNAL_BASE.saturating_add(number),
-        })
+        Self::from(exit.code())
+    }
+}
+
+impl From<FailureClass> for Exit {
+    fn from(class: FailureClass) -> Self {
+        match class {
+            FailureClass::Refused => Self::Refused,
+            FailureClass::Failed => Self::Failed,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signals_end_as_shells_show_them() {
+        assert_eq!((Exit::Signal(2).code(), Exit::Signal(15).code()), (130, 143));
     }
 }

@@ -1,14 +1,17 @@
 //! The `bulkio` command: glue between arguments, the library, and what a person reads.
 //!
-//! `args` is the one table of flags, `size` reads sizes, `copying` runs a copy under a terminal's eyes (`progress`, `signals`),
-//! `report` says what was done, `probing` prints limits, `exit` is the one table of exit codes.
+//! `args` is the one table of flags, `size` reads sizes, `dd` answers dd's operands, `copying` runs a copy under a
+//! terminal's eyes (`progress`, `signals`, `screen`), `report` says what was done, `probing` prints limits, `exit`
+//! is the one table of exit codes.
 
 mod args;
 mod copying;
+mod dd;
 mod exit;
 mod probing;
 mod progress;
 mod report;
+mod screen;
 mod signals;
 mod size;
 
@@ -16,11 +19,37 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
+use exit::Exit;
+use screen::Screen;
+
 fn main() -> ExitCode {
-    let command = args::Bulkio::parse_from(args::explain_dd(std::env::args_os()));
-    match command.command {
-        args::Command::Copy(copy) => copying::run(&copy),
-        args::Command::Probe(probe) => probing::run(&probe),
+    run().into()
+}
+
+fn run() -> Exit {
+    let screen = Screen::default();
+    let words: Vec<_> = std::env::args_os().skip(1).collect();
+    if let Some(answer) = dd::answer(&words) {
+        screen.say(&format!("bulkio: {answer}"));
+        return Exit::Usage;
     }
-    .into()
+    let parsed = match args::Bulkio::try_parse() {
+        Ok(parsed) => parsed,
+        // Help and the version come as errors, too.
+        Err(asked) if !asked.use_stderr() => {
+            return if asked.print().is_ok() { Exit::Done } else { Exit::Failed };
+        }
+        Err(error) => {
+            let text = error.render().to_string();
+            screen.say(&match text.strip_prefix("error: ") {
+                Some(text) => format!("bulkio: {text}"),
+                None => text,
+            });
+            return Exit::Usage;
+        }
+    };
+    match parsed.command {
+        args::Command::Copy(copy) => copying::run(&copy),
+        args::Command::Probe(probe) => probing::run(&probe, &screen),
+    }
 }

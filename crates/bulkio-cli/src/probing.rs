@@ -9,12 +9,13 @@ use serde::Serialize;
 
 use crate::args;
 use crate::exit::Exit;
+use crate::screen::Screen;
 
-pub(crate) fn run(args: &args::Probe) -> Exit {
+pub(crate) fn run(args: &args::Probe, screen: &Screen) -> Exit {
     let probe = match probe_path(&args.path) {
         Ok(probe) => probe,
         Err(error) => {
-            eprintln!("bulkio: {error}");
+            screen.say(&format!("bulkio: {error}"));
             return match error {
                 ProbeError::NotFound { .. } | ProbeError::Denied { .. } => Exit::Refused,
                 _ => Exit::Failed,
@@ -28,7 +29,7 @@ pub(crate) fn run(args: &args::Probe) -> Exit {
         // The reader has seen enough.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Done,
         Err(error) => {
-            eprintln!("bulkio: cannot print: {error}");
+            screen.say(&format!("bulkio: cannot print: {error}"));
             Exit::Failed
         }
     }

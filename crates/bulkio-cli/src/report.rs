@@ -8,30 +8,31 @@ use serde::Serialize;
 use crate::progress::{per_second, rate, seconds};
 use crate::size::human;
 
+/// The object of a copy; what is not known because the copy never began is `null`.
 #[derive(Serialize)]
 struct Json<'a> {
     bytes: u64,
-    seconds: f64,
-    bytes_per_second: u64,
-    engine: &'static str,
+    seconds: Option<f64>,
+    bytes_per_second: Option<u64>,
+    engine: Option<&'static str>,
     /// Why io_uring is not used; `null` where it is, or was not wanted.
     engine_refused: Option<&'a str>,
-    pages: String,
+    pages: Option<String>,
     /// Why they are not better ones.
-    pages_reason: &'a str,
-    pool_bytes: u64,
-    registered_bytes: u64,
+    pages_reason: Option<&'a str>,
+    pool_bytes: Option<u64>,
+    registered_bytes: Option<u64>,
     /// Why that is not all of the pool; empty where it is.
-    registered_reason: &'a str,
-    block_bytes: u64,
-    depth: u32,
+    registered_reason: Option<&'a str>,
+    block_bytes: Option<u64>,
+    depth: Option<u32>,
     durable_bytes: u64,
     synced: bool,
     interrupted: bool,
-    source: JsonSide<'a>,
-    destination: JsonSide<'a>,
+    source: Option<JsonSide<'a>>,
+    destination: Option<JsonSide<'a>>,
     notes: &'a [String],
-    /// The message of a failed copy; `null` on success.
+    /// The message of a failed or interrupted copy; `null` on success.
     error: Option<&'a str>,
 }
 
@@ -52,37 +53,30 @@ struct JsonBounce<'a> {
     bytes: u64,
 }
 
-#[derive(Serialize)]
-struct JsonError<'a> {
-    error: &'a str,
-}
-
-/// Returns the report of a copy as one line of JSON.
-pub(crate) fn json(report: Option<&Report>, error: Option<&str>) -> String {
-    let text = match report {
-        None => serde_json::to_string(&JsonError { error: error.unwrap_or_default() }),
-        Some(report) => serde_json::to_string(&Json {
-            bytes: report.bytes,
-            seconds: report.elapsed.as_secs_f64(),
-            bytes_per_second: per_second(report.bytes, report.elapsed),
-            engine: report.engine.kind.name(),
-            engine_refused: report.engine.refused.as_deref(),
-            pages: report.page_kind.to_string(),
-            pages_reason: &report.page_reason,
-            pool_bytes: report.pool_bytes,
-            registered_bytes: report.registered_bytes,
-            registered_reason: &report.registered_reason,
-            block_bytes: report.block_len,
-            depth: report.depth,
-            durable_bytes: report.durable_bytes,
-            synced: report.synced,
-            interrupted: report.interrupted,
-            source: side_json(&report.source),
-            destination: side_json(&report.destination),
-            notes: &report.notes,
-            error,
-        }),
-    };
+/// Returns the object of a copy on one line. Without a report it never began; `interrupted` says that a signal
+/// ended it.
+pub(crate) fn json(report: Option<&Report>, error: Option<&str>, interrupted: bool) -> String {
+    let text = serde_json::to_string(&Json {
+        bytes: report.map_or(0, |report| report.bytes),
+        seconds: report.map(|report| report.elapsed.as_secs_f64()),
+        bytes_per_second: report.map(|report| per_second(report.bytes, report.elapsed)),
+        engine: report.map(|report| report.engine.kind.name()),
+        engine_refused: report.and_then(|report| report.engine.refused.as_deref()),
+        pages: report.map(|report| report.page_kind.to_string()),
+        pages_reason: report.map(|report| &*report.page_reason),
+        pool_bytes: report.map(|report| report.pool_bytes),
+        registered_bytes: report.map(|report| report.registered_bytes),
+        registered_reason: report.map(|report| &*report.registered_reason),
+        block_bytes: report.map(|report| report.block_len),
+        depth: report.map(|report| report.depth),
+        durable_bytes: report.map_or(0, |report| report.durable_bytes),
+        synced: report.is_some_and(|report| report.synced),
+        interrupted: interrupted || report.is_some_and(|report| report.interrupted),
+        source: report.map(|report| side_json(&report.source)),
+        destination: report.map(|report| side_json(&report.destination)),
+        notes: report.map_or(&[], |report| &report.notes),
+        error,
+    });
     // Plain strings and numbers always serialise.
     text.unwrap_or_else(|error| format!("{{\"error\":\"{error}\"}}"))
 }
@@ -150,5 +144,20 @@ fn registered(report: &Report) -> String {
         0 => "not registered".to_owned(),
         bytes if bytes >= report.pool_bytes => "registered".to_owned(),
         bytes => format!("{} registered", human(bytes)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    #[test]
+    fn a_copy_that_never_began_has_every_field() {
+        let object: Value = serde_json::from_str(&super::json(None, Some("no"), false)).expect("an object");
+        assert_eq!(object["bytes"], 0);
+        assert_eq!(object["notes"], json!([]));
+        assert_eq!(object["error"], "no");
+        assert_eq!(object["interrupted"], false);
+        assert!(object["source"].is_null() && object["engine"].is_null());
     }
 }

@@ -1,76 +1,63 @@
-//! Signals: SIGINT and SIGTERM ask to stop, SIGUSR1 asks for a status line.
+//! The thread that hears signals: SIGUSR1 asks for a status line, SIGINT and SIGTERM for an end.
 //!
-//! A copy that has begun looks at flags and stops by itself. One that still waits for the other side of a named pipe looks at
-//! nothing and has nothing to save: a thread ends it.
+//! A thread, so that they are answered also while the copy waits in a call: opening a FIFO, flushing. A copy that
+//! has begun is stopped through the [`Watch`]; one that still waits for its ends has nothing to save and is ended
+//! from here, like one that is told a second time.
 
 use std::io;
 use std::process;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
-use signal_hook::iterator;
+use signal_hook::iterator::Signals;
 
-use crate::exit::SIGNAL_BASE;
+use crate::exit::Exit;
+use crate::progress::Watch;
+use crate::screen::Screen;
 
-const STOPPING: [i32; 2] = [SIGINT, SIGTERM];
-
-/// How long a copy may take to begin once its ends can be opened: memory and queues are made then.
+/// How long a copy has to say that it has begun: it says something every 200 ms.
 const BEGIN_MAX: Duration = Duration::from_millis(600);
 
-#[derive(Debug, Default)]
-pub(crate) struct Signals {
-    stop: Arc<AtomicUsize>,
-    status: Arc<AtomicBool>,
-    begun: Arc<(Mutex<bool>, Condvar)>,
+/// Tells the outcome of a copy that is ended from here.
+pub(crate) type Tell = dyn Fn(&str) + Send;
+
+/// Starts to listen.
+///
+/// # Errors
+/// The system's, when the handlers or the thread cannot be had.
+pub(crate) fn listen(watch: Arc<Watch>, screen: Arc<Screen>, tell: Box<Tell>) -> io::Result<()> {
+    // SIGXFSZ kills by default; heard and ignored, the write that exceeds `ulimit -f` fails and is reported.
+    let mut signals = Signals::new([SIGUSR1, SIGINT, SIGTERM, SIGXFSZ])?;
+    let run = move || {
+        for signal in signals.forever() {
+            match signal {
+                SIGUSR1 => {
+                    let line = watch.wait_for_begin(BEGIN_MAX).line();
+                    screen.say(&line);
+                }
+                SIGXFSZ => {}
+                stop => self::stop(&watch, u8::try_from(stop).unwrap_or_default(), &*tell),
+            }
+        }
+    };
+    thread::Builder::new().name("signals".to_owned()).spawn(run).map(|_| ())
 }
 
-impl Signals {
-    /// Catches the signals from now on.
-    pub(crate) fn catch() -> io::Result<Self> {
-        let signals = Self::default();
-        for signal in STOPPING {
-            let value = usize::try_from(signal).unwrap_or_default();
-            signal_hook::flag::register_usize(signal, Arc::clone(&signals.stop), value)?;
+fn stop(watch: &Watch, signal: u8, tell: &Tell) {
+    let again = watch.lock().stopped_by.replace(signal).is_some();
+    // While the state is locked the copy cannot end or say that it has begun: nothing is told twice.
+    let state = watch.wait_for_begin(BEGIN_MAX);
+    let message = match &state.progress {
+        _ if state.over => return,
+        None => "stopped before the first byte was copied".to_owned(),
+        Some(progress) if again => {
+            format!("stopped at once: {} bytes are copied, none is known to be durable", progress.done_bytes)
         }
-        signal_hook::flag::register(SIGUSR1, Arc::clone(&signals.status))?;
-        // It kills by default; caught and ignored, the write that passes `ulimit -f` fails and is reported.
-        signal_hook::flag::register(SIGXFSZ, Arc::default())?;
-        let mut stopping = iterator::Signals::new(STOPPING)?;
-        let begun = Arc::clone(&signals.begun);
-        let end = move || {
-            for signal in stopping.forever() {
-                let (begun, changed) = &*begun;
-                let begun = begun.lock().unwrap_or_else(PoisonError::into_inner);
-                let waited = changed.wait_timeout_while(begun, BEGIN_MAX, |begun| !*begun);
-                // Held to the end of the process: a copy cannot begin meanwhile.
-                let (begun, _) = waited.unwrap_or_else(PoisonError::into_inner);
-                if !*begun {
-                    eprintln!("bulkio: stopped before the first byte was copied");
-                    process::exit(i32::from(SIGNAL_BASE).saturating_add(signal));
-                }
-            }
-        };
-        thread::Builder::new().name("signals".to_owned()).spawn(end)?;
-        Ok(signals)
-    }
-
-    /// Says that the copy looks at the flags from now on.
-    pub(crate) fn begin(&self) {
-        let (begun, changed) = &*self.begun;
-        *begun.lock().unwrap_or_else(PoisonError::into_inner) = true;
-        changed.notify_all();
-    }
-
-    /// Returns the number of the signal that asked to stop.
-    pub(crate) fn stop(&self) -> Option<u8> {
-        u8::try_from(self.stop.load(Ordering::Relaxed)).ok().filter(|number| *number != 0)
-    }
-
-    /// Says whether a status line was asked for since the last call.
-    pub(crate) fn take_status(&self) -> bool {
-        self.status.swap(false, Ordering::Relaxed)
-    }
+        // It stops by itself when it is asked next.
+        Some(_) => return,
+    };
+    tell(&message);
+    process::exit(Exit::Signal(signal).code().into());
 }

@@ -1,7 +1,8 @@
 //! Sizes as people write them: `4096`, `64K`, `1MiB`, `2GB`.
 
-/// Suffixes and what they multiply by. Case matters only for `B`: `kB` counts thousands, `K` and `KiB` do not.
-const UNITS: [(&str, u64); 17] = [
+/// Suffixes and what they multiply by: a letter alone (of either case, as in BSD's dd) and `KiB` count in 1024,
+/// `kB` in 1000.
+const UNITS: [(&str, u64); 20] = [
     ("", 1),
     ("B", 1),
     ("k", 1 << 10),
@@ -9,12 +10,15 @@ const UNITS: [(&str, u64); 17] = [
     ("KiB", 1 << 10),
     ("kB", 1000),
     ("KB", 1000),
+    ("m", 1 << 20),
     ("M", 1 << 20),
     ("MiB", 1 << 20),
     ("MB", 1_000_000),
+    ("g", 1 << 30),
     ("G", 1 << 30),
     ("GiB", 1 << 30),
     ("GB", 1_000_000_000),
+    ("t", 1 << 40),
     ("T", 1 << 40),
     ("TiB", 1 << 40),
     ("TB", 1_000_000_000_000),
@@ -35,8 +39,23 @@ pub(crate) fn parse(text: &str) -> Result<u64, String> {
     }
     let number: u64 = number.parse().map_err(|_| wrong("the number passes 64 bits"))?;
     let scale = UNITS.iter().find(|(name, _)| *name == unit).map(|(_, scale)| *scale);
-    let scale = scale.ok_or_else(|| wrong(&format!("'{unit}' is no unit")))?;
+    let scale = scale.ok_or_else(|| wrong(&unit_hint(number, unit)))?;
     number.checked_mul(scale).ok_or_else(|| wrong("it passes 64 bits"))
+}
+
+/// What to write instead of a unit that is none.
+fn unit_hint(number: u64, unit: &str) -> String {
+    match unit {
+        // A byte elsewhere, half a kibibyte in dd: too much to guess.
+        "b" => match number.checked_mul(512) {
+            Some(bytes) => format!("'b' is a block of 512 bytes in dd; that would be {bytes} bytes"),
+            None => "'b' is a block of 512 bytes in dd; write the bytes".to_owned(),
+        },
+        _ if unit.starts_with(['.', ',']) => {
+            "it is not whole; take a smaller unit (1536K is 1.5M)".to_owned()
+        }
+        _ => format!("'{unit}' is no unit"),
+    }
 }
 
 /// Writes bytes for people: `1.5 MiB`.
@@ -64,15 +83,28 @@ mod tests {
         assert_eq!(parse("64K"), Ok(65536));
         assert_eq!(parse("1MiB"), Ok(1 << 20));
         assert_eq!(parse("2GB"), Ok(2_000_000_000));
+        assert_eq!(parse("1kB"), Ok(1000));
+        assert_eq!(parse("1m"), Ok(1 << 20));
+        assert_eq!(parse("18446744073709551615"), Ok(u64::MAX));
         assert_eq!(parse("16777215T"), Ok(16_777_215 << 40));
     }
 
     #[test]
     fn what_is_no_size_says_why() {
-        for text in ["", "K", "1X", "1.5M", "-1", "1 M", "99999999999999999999", "17000000T"] {
+        for text in ["", "K", "1X", "1.5M", "-1", "+1", "1 M", "0x10", "1_000", "2x512", "1mib"] {
             let error = parse(text).expect_err(text);
             assert!(error.contains(&format!("'{text}'")), "{error}");
         }
+        for text in ["99999999999999999999", "18446744073709551616", "17000000T"] {
+            let error = parse(text).expect_err(text);
+            assert!(error.contains(&format!("'{text}'")), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_dd_reads_otherwise_is_answered_with_bytes() {
+        assert!(parse("4b").expect_err("no unit").contains("2048 bytes"));
+        assert!(parse("1.5M").expect_err("no unit").contains("not whole"));
     }
 
     #[test]
