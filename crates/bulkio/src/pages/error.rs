@@ -55,7 +55,7 @@ pub enum PoolError {
         refusal: Refusal,
     },
     /// The system refused ordinary memory.
-    #[error("{call} for a pool of {bytes} bytes: {}", OsError(*errno))]
+    #[error("{call} for a pool of {bytes} bytes: {}{}", OsError(*errno), advice(*errno))]
     System {
         /// The call that failed.
         call: &'static str,
@@ -70,5 +70,16 @@ impl PoolError {
     /// Makes the error of a failed `call` on ordinary memory.
     pub(super) fn system(failed: CallError, bytes: u64) -> Self {
         Self::System { call: failed.call, bytes, errno: failed.errno.raw_os_error() }
+    }
+}
+
+/// What to do about an error number, where that is not obvious.
+const fn advice(errno: i32) -> &'static str {
+    match errno {
+        libc::EFBIG => {
+            "; the limit on file sizes (ulimit -f) holds for the pool's memory file too: raise it, or use smaller requests"
+        }
+        libc::EMFILE => "; too many files are open (ulimit -n)",
+        _ => "",
     }
 }

@@ -109,9 +109,9 @@ impl<A: Addr> ScatterList<A> {
         let mut open = self.open.unwrap_or(open);
         let mut rest = pages;
         let result = loop {
-            let (now, taken, added) = self.tail.take_pages(open, rest, page_len);
+            let (now, taken) = self.tail.take_pages(open, rest, page_len);
             open = now;
-            self.count_pages(taken, added, page_len);
+            self.count_pages(taken, page_len);
             rest = rest.get(taken..).unwrap_or_default();
             let Some((page, others)) = rest.split_first() else { break Ok(()) };
             // The tail has no memory for `open`, or this is no page.
@@ -121,7 +121,7 @@ impl<A: Addr> ScatterList<A> {
             };
             self.tail.totals.join(open.end(), page.raw());
             self.push_beyond(open);
-            self.count_pages(1, 1, page_len);
+            self.count_pages(1, page_len);
             open = next;
             rest = others;
         };
@@ -130,10 +130,9 @@ impl<A: Addr> ScatterList<A> {
     }
 
     /// Counts pages whose bytes are known to fit.
-    fn count_pages(&mut self, pages: usize, segments: usize, page_len: u64) {
-        let count = |items: usize| u64::try_from(items).unwrap_or(u64::MAX);
-        self.bytes = self.bytes.wrapping_add(count(pages).wrapping_mul(page_len));
-        self.segments = self.segments.wrapping_add(count(segments));
+    fn count_pages(&mut self, pages: usize, page_len: u64) {
+        let pages = u64::try_from(pages).unwrap_or(u64::MAX);
+        self.bytes = self.bytes.wrapping_add(pages.wrapping_mul(page_len));
     }
 
     /// Builds a list from segments, in order.

@@ -57,8 +57,8 @@ pub struct ScatterList<A: Addr> {
     pub(super) bounds: Totals,
     /// Bytes of everything.
     pub(super) bytes: u64,
-    /// Segments of everything.
-    pub(super) segments: u64,
+    /// Segments of `chain`: an append changes what is outside it only, and has no count to keep.
+    sealed: u64,
     /// Empty chunks whose memory is kept for reuse.
     spare: LinkedList<Chunk<A>>,
 }
@@ -73,7 +73,7 @@ impl<A: Addr> ScatterList<A> {
             open: None,
             bounds: Totals::EMPTY,
             bytes: 0,
-            segments: 0,
+            sealed: 0,
             spare: LinkedList::new(),
         }
     }
@@ -87,8 +87,19 @@ impl<A: Addr> ScatterList<A> {
 
     /// Returns the number of segments.
     #[must_use]
-    pub const fn len_segments(&self) -> u64 {
-        self.segments
+    pub fn len_segments(&self) -> u64 {
+        self.sealed.wrapping_add(self.unsealed())
+    }
+
+    /// Segments outside the chain.
+    fn unsealed(&self) -> u64 {
+        let tail = u64::try_from(self.tail.len()).unwrap_or(u64::MAX);
+        tail.wrapping_add(u64::from(self.open.is_some()))
+    }
+
+    /// Corrects the count of the chain, so that the list has `count` segments.
+    pub(super) fn set_len_segments(&mut self, count: u64) {
+        self.sealed = count.wrapping_sub(self.unsealed());
     }
 
     /// Says whether the list holds no bytes.
@@ -108,7 +119,7 @@ impl<A: Addr> ScatterList<A> {
         if let Some(open) = self.open {
             totals.add(open);
         }
-        totals.narrowed(self.bytes, self.segments)
+        totals.narrowed(self.bytes, self.len_segments())
     }
 
     /// Returns the last segment.
@@ -145,8 +156,6 @@ impl<A: Addr> ScatterList<A> {
                 self.push_beyond(open);
             }
         }
-        // Each segment holds a byte at least, so the count stays below the bytes.
-        self.segments = self.segments.wrapping_add(1);
         self.open = Some(segment);
         Ok(Appended::Added)
     }
@@ -163,18 +172,21 @@ impl<A: Addr> ScatterList<A> {
             return Err(ListError { bytes: self.bytes, adding: segment.len() });
         };
         self.bytes = bytes;
+        let mut count = self.len_segments();
         let (segment, answer) = match segment.joined(first) {
             Some(joined) => {
                 self.pop_first();
                 (joined, Appended::Merged)
             }
             None => {
-                self.segments = self.segments.wrapping_add(1);
+                // Each segment holds a byte at least, so the count stays below the bytes.
+                count = count.wrapping_add(1);
                 (segment, Appended::Added)
             }
         };
         let Some(next) = self.first() else {
             self.open = Some(segment);
+            self.sealed = 0;
             return Ok(answer);
         };
         let in_chain = !self.chain.is_empty();
@@ -192,6 +204,7 @@ impl<A: Addr> ScatterList<A> {
             self.bounds.widen(&front.totals);
             self.chain.push_front(front);
         }
+        self.set_len_segments(count);
         Ok(answer)
     }
 
@@ -224,6 +237,7 @@ impl<A: Addr> ScatterList<A> {
             return;
         }
         self.tail.recount();
+        self.sealed = self.sealed.wrapping_add(self.tail.totals.segments);
         self.bounds.widen(&self.tail.totals);
         if self.spare.is_empty() {
             let mut full = core::mem::replace(&mut self.tail, Chunk::new());
@@ -266,7 +280,7 @@ impl<A: Addr> ScatterList<A> {
         self.open = None;
         self.bounds = Totals::EMPTY;
         self.bytes = 0;
-        self.segments = 0;
+        self.sealed = 0;
     }
 
     /// Returns the bytes of heap memory that the list holds, links included.
@@ -360,7 +374,6 @@ impl<A: Addr> From<Segment<A>> for ScatterList<A> {
     fn from(segment: Segment<A>) -> Self {
         let mut list = Self::new();
         list.bytes = segment.len();
-        list.segments = 1;
         list.open = Some(segment);
         list
     }

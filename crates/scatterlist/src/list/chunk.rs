@@ -71,13 +71,8 @@ impl<A: Addr> Chunk<A> {
     }
 
     /// Takes pages behind `open` while they join it or there is memory for another entry. Returns the segment that
-    /// is open then, the pages taken and the entries added.
-    pub(super) fn take_pages(
-        &mut self,
-        open: Segment<A>,
-        pages: &[A],
-        page_len: u64,
-    ) -> (Segment<A>, usize, usize) {
+    /// is open then, and the pages taken.
+    pub(super) fn take_pages(&mut self, open: Segment<A>, pages: &[A], page_len: u64) -> (Segment<A>, usize) {
         if pages.len() <= self.entries.room()
             && let Some((last, closed)) = pages.split_last()
             && let Some(bounds) = apart(open, closed, *last, page_len)
@@ -87,7 +82,7 @@ impl<A: Addr> Chunk<A> {
             let count = u64::try_from(closed.len()).unwrap_or(u64::MAX);
             self.add_bytes(open.len().wrapping_add(count.wrapping_mul(page_len)));
             self.entries.extend_pages(open, closed, page_len);
-            return (Segment::between(*last, last.raw().wrapping_add(page_len)), pages.len(), pages.len());
+            return (Segment::between(*last, last.raw().wrapping_add(page_len)), pages.len());
         }
         let before = self.entries.len();
         let (open, taken) = self.entries.take_pages(open, pages, page_len);
@@ -104,7 +99,7 @@ impl<A: Addr> Chunk<A> {
         if let Some(end) = end {
             self.totals.join(end, open.addr().raw());
         }
-        (open, taken, added.len())
+        (open, taken)
     }
 
     /// As [`Chunk::push_within`], with more memory where there is none: half as much again, at least a dozen, at

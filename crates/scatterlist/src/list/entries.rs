@@ -139,7 +139,7 @@ impl<A: Addr> Entries<A> {
         if self.many.capacity() > 0 {
             self.many.reserve_exact(more);
         } else if more > 0 && self.few_len.saturating_add(more) > FEW {
-            self.many.reserve_exact(self.few_len.saturating_add(more));
+            self.many = Vec::with_capacity(self.few_len.saturating_add(more));
             self.many.extend_from_slice(self.few.get(..self.few_len).unwrap_or_default());
             self.few_len = 0;
         }

@@ -33,11 +33,11 @@ impl<A: Addr> ScatterList<A> {
         };
         self.bytes = bytes;
         // Both counts are below the bytes, whose sum was just checked.
-        self.segments = self.segments.wrapping_add(other.segments);
+        let mut count = self.len_segments().wrapping_add(other.len_segments());
         let mut open = open;
         let mut first = Some(first);
         if let Some(joined) = first.and_then(|first| open.joined(first)) {
-            self.segments = self.segments.saturating_sub(1);
+            count = count.saturating_sub(1);
             open = joined;
             other.pop_first();
             first = other.first();
@@ -53,13 +53,14 @@ impl<A: Addr> ScatterList<A> {
         } else {
             self.open = Some(open);
         }
+        self.set_len_segments(count);
         *other = Self::new();
         Ok(())
     }
 
     /// Moves the closed segments of `other` behind those of this list.
     fn take_chunks(&mut self, other: &mut Self) {
-        let small = usize::try_from(other.segments).is_ok_and(|count| count <= CHUNK_SEGMENTS_MAX / 2);
+        let small = usize::try_from(other.len_segments()).is_ok_and(|count| count <= CHUNK_SEGMENTS_MAX / 2);
         if other.chain.is_empty() || small {
             for chunk in &other.chain {
                 self.pour(chunk);
@@ -115,7 +116,7 @@ impl<A: Addr> ScatterList<A> {
         if rest_bytes == 0 {
             return Ok(back);
         }
-        let whole = self.segments;
+        let whole = self.len_segments();
         let closed_bytes = self.bytes.saturating_sub(self.open.map_or(0, |open| open.len()));
         back.open = self.open.take();
         let front = match at.checked_sub(closed_bytes) {
@@ -133,9 +134,9 @@ impl<A: Addr> ScatterList<A> {
             self.reopen();
         }
         self.bytes = at;
-        self.segments = front.segments;
+        self.set_len_segments(front.segments);
         back.bytes = rest_bytes;
-        back.segments = whole.saturating_add(u64::from(front.cut)).saturating_sub(front.segments);
+        back.set_len_segments(whole.saturating_add(u64::from(front.cut)).saturating_sub(front.segments));
         Ok(back)
     }
 
