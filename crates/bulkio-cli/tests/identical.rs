@@ -88,6 +88,9 @@ impl Case {
         if to.kind == Kind::File && !self.no_truncate {
             destination.resize(self.seek, 0);
         }
+        if range.is_empty() {
+            return destination;
+        }
         let end = self.seek + range.len();
         if destination.len() < end {
             destination.resize(end, 0);

@@ -141,3 +141,13 @@ fn a_line_of_dd_is_answered_with_one_that_does_the_same() {
     let (from, to) = (from.display(), to.display());
     ended.exits(2).says(&[&format!("bulkio copy --skip 1024 --count 1536 {from} {to}")]);
 }
+
+#[test]
+fn nothing_copied_past_the_end_leaves_a_kept_file_as_long_as_it_was() {
+    let folder = folder();
+    let (from, to) = (folder.path().join("from"), folder.path().join("to"));
+    fs::write(&to, pattern(300, 2)).expect("the destination");
+    let flags = ["--no-truncate", "--count", "0", "--seek", "9000"].map(Path::new);
+    copy([from.as_path(), &to].into_iter().chain(flags)).exits(0);
+    same(&fs::read(&to).expect("the destination"), &pattern(300, 2));
+}

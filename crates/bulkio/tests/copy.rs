@@ -84,10 +84,12 @@ fn expected(source: &[u8], mut destination: Vec<u8>, options: &CopyOptions, is_f
         destination.resize(if seek > 0 { seek } else { 0 }, 0);
     }
     let end = seek + range.len();
-    if destination.len() < end {
+    if destination.len() < end && (!range.is_empty() || options.truncate && is_file) {
         destination.resize(end, 0);
     }
-    destination[seek..end].copy_from_slice(range);
+    if !range.is_empty() {
+        destination[seek..end].copy_from_slice(range);
+    }
     (destination, range.len() as u64)
 }
 

@@ -10,7 +10,11 @@ impl Pipeline<'_> {
     /// Sets the length, makes the bytes and the name durable. Says whether that was done.
     pub(super) fn finish(&mut self, options: &CopyOptions, observer: &mut dyn Observer) -> bool {
         let destination = &*self.ends.destination;
-        let end = self.ends.geometry.seek.saturating_add(self.state.front);
+        // Without a byte there is no range: a kept file stays as long as it is, a truncated one ends where it was cut.
+        let end = match self.state.front {
+            0 if !options.truncate => self.ends.kept_len,
+            front => self.ends.geometry.seek.saturating_add(front),
+        };
         let settled = destination.settle_len(end.max(self.ends.kept_len), true);
         if let Err(why) = settled {
             self.state
