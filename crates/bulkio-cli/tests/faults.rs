@@ -91,7 +91,14 @@ fn a_disk_that_fills_up_keeps_the_beginning() {
             prefix(&there, &bytes);
             ended.says(&["writing", "failed at byte", "No space left"]);
             failed_after(&ended, there.len());
-            assert!(there.len() > mib(4), "{ended:#?}");
+            let written = &ended.json()["destination"];
+            let moved = ["direct_bytes", "bounced_bytes"].map(|name| written[name].as_u64().unwrap_or(0));
+            assert!(moved.iter().sum::<u64>() > 4 << 20, "{ended:#?}");
+            // Several writes at once meet the end of the space in any order: what lies behind the first that failed is
+            // cut off. One at a time fills the disk from the front.
+            if options == ["--depth", "1"] {
+                assert!(there.len() > mib(4), "{ended:#?}");
+            }
         }
     }
 }
