@@ -28,7 +28,8 @@ use scatterlist::{
     Addr, CpuAddr, Fault, Lease, LimitId, Limits, Outcome, Request, ScatterList, Segment, Status,
 };
 use support::{
-    Mapping, Random, TestEngine, TestRequest, content, direct, engine, errno, file, next, pattern, pipe, run,
+    Mapping, Random, TestEngine, TestRequest, content, direct, engine, errno, file, next, pattern, pipe,
+    ran_in_child, run,
 };
 
 macro_rules! suite {
@@ -644,12 +645,7 @@ fn slots_of_a_pool_go_through_its_buffers() {
 #[test]
 fn registration_shrinks_to_the_memlock_limit() {
     const NAME: &str = "registration_shrinks_to_the_memlock_limit";
-    const CHILD: &str = "BULKIO_TEST_MEMLOCK_CHILD";
-    if std::env::var_os(CHILD).is_none() {
-        let mut child = std::process::Command::new(std::env::current_exe().unwrap());
-        let child = child.args([NAME, "--exact", "--nocapture"]).env(CHILD, "1").output().unwrap();
-        eprint!("{}", String::from_utf8_lossy(&child.stderr));
-        assert!(child.status.success(), "{}", String::from_utf8_lossy(&child.stdout));
+    if ran_in_child(NAME, "BULKIO_TEST_MEMLOCK_CHILD") {
         return;
     }
     let limit = libc::rlimit { rlim_cur: 1 << 20, rlim_max: 1 << 20 };
@@ -692,12 +688,7 @@ fn registration_shrinks_to_the_memlock_limit() {
 #[test]
 fn forbidden_io_uring_is_explained() {
     const NAME: &str = "forbidden_io_uring_is_explained";
-    const CHILD: &str = "BULKIO_TEST_SECCOMP_CHILD";
-    if std::env::var_os(CHILD).is_none() {
-        let mut child = std::process::Command::new(std::env::current_exe().unwrap());
-        let child = child.args([NAME, "--exact", "--nocapture"]).env(CHILD, "1").output().unwrap();
-        eprint!("{}", String::from_utf8_lossy(&child.stderr));
-        assert!(child.status.success(), "{}", String::from_utf8_lossy(&child.stdout));
+    if ran_in_child(NAME, "BULKIO_TEST_SECCOMP_CHILD") {
         return;
     }
     // The number of the call is the first word of the filter's data (seccomp(2)).

@@ -72,16 +72,10 @@ pub(super) fn run(
     pipeline.skip_stream(options.skip, observer);
     if pipeline.state.ends() {
         // The destination is as it was; a created one goes with `ends`.
-        let report = pipeline.report(options, false);
-        return match pipeline.state.take_error() {
-            None => Ok(report),
-            Some(error) => Err(CopyFailure { error, report: Some(Box::new(report)) }),
-        };
+        return ended(pipeline.report(options, false), pipeline.state.take_error());
     }
-    let prepared = pipeline.prepare(options);
-    if let Err(error) = prepared {
-        let report = pipeline.report(options, false);
-        return Err(CopyFailure { error, report: Some(Box::new(report)) });
+    if let Err(error) = pipeline.prepare(options) {
+        return ended(pipeline.report(options, false), Some(error));
     }
     pipeline.transfer(observer);
     pipeline.write_edges(observer);
@@ -92,6 +86,10 @@ pub(super) fn run(
     if let Some(created) = ends.created.take() {
         created.keep();
     }
+    ended(report, error)
+}
+
+fn ended(report: Report, error: Option<CopyError>) -> Result<Report, CopyFailure> {
     match error {
         None => Ok(report),
         Some(error) => Err(CopyFailure { error, report: Some(Box::new(report)) }),

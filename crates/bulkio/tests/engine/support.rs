@@ -87,6 +87,19 @@ pub(crate) fn engine(kind: EngineChoice, depth: u32) -> TestEngine {
     Engine::new(EngineOptions { kind, depth, log: true, ..EngineOptions::default() }).unwrap()
 }
 
+/// Runs the test `name` once more in a process of its own, which `mark` in its environment tells apart, and says
+/// so. Says `false` in that process: what changes a process for good goes there.
+pub(crate) fn ran_in_child(name: &str, mark: &str) -> bool {
+    if std::env::var_os(mark).is_some() {
+        return false;
+    }
+    let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+    let child = child.args([name, "--exact", "--nocapture"]).env(mark, "1").output().unwrap();
+    eprint!("{}", String::from_utf8_lossy(&child.stderr));
+    assert!(child.status.success(), "{}", String::from_utf8_lossy(&child.stdout));
+    true
+}
+
 /// A file on a disk file system whose name is gone already.
 pub(crate) fn file(flags: libc::c_int, content: &[u8]) -> Arc<OwnedFd> {
     let folder = crate::common::storage_dir().unwrap();
