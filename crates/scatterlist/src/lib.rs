@@ -51,6 +51,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod addr;
+pub mod desc;
 #[cfg(feature = "alloc")]
 mod extents;
 #[cfg(feature = "alloc")]
