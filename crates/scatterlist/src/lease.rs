@@ -12,7 +12,8 @@ use core::mem::ManuallyDrop;
 use core::ptr::NonNull;
 
 use crate::extents::Extents;
-use crate::{Addr, CpuAddr, ListError, ScatterList, Segment, SplitError};
+use crate::map::{Translate, Untranslatable};
+use crate::{Addr, CpuAddr, ListError, PhysAddr, ScatterList, Segment, SplitError};
 
 /// A list of memory together with what keeps that memory alive.
 ///
@@ -35,6 +36,44 @@ pub unsafe trait ShareOwner: Clone {}
 
 // SAFETY: an `Arc`'s clones keep the one value alive, which stays where it is.
 unsafe impl<T: Send + Sync> ShareOwner for Arc<T> {}
+
+impl<O> Lease<CpuAddr, O> {
+    /// Turns the lease's CPU addresses into physical ones, by the word of the memory's owner.
+    ///
+    /// # Errors
+    /// The lease unchanged, with the first address that no memory stands behind.
+    pub fn translate<T: Translate + ?Sized>(
+        self,
+        translate: &T,
+    ) -> Result<Lease<PhysAddr, O>, (Self, Untranslatable)> {
+        match physical(&self.list, translate) {
+            Ok(list) => Ok(Lease { list, owners: self.owners }),
+            Err(error) => Err((self, error)),
+        }
+    }
+}
+
+/// The same bytes by physical address, in the same order; barriers stay.
+fn physical<T: Translate + ?Sized>(
+    list: &ScatterList<CpuAddr>,
+    translate: &T,
+) -> Result<ScatterList<PhysAddr>, Untranslatable> {
+    let mut physical = ScatterList::new();
+    for segment in list {
+        let mut rest = Some(segment);
+        let mut barrier = segment.has_barrier();
+        while let Some(here) = rest {
+            let missing = Untranslatable { cpu: here.addr(), len: here.len() };
+            let (addr, len) = translate.translate(here.addr(), here.len()).ok_or(missing)?;
+            let len = len.min(here.len());
+            let run = Segment::new(addr, len).map_err(|_| missing)?;
+            let run = if core::mem::take(&mut barrier) { run.with_barrier() } else { run };
+            physical.append(run).map_err(|_| missing)?;
+            rest = here.split(len).map(|(_, rest)| rest);
+        }
+    }
+    Ok(physical)
+}
 
 impl<A: Addr, O> Lease<A, O> {
     /// Makes a lease from addresses that the caller vouches for.
@@ -166,6 +205,12 @@ impl Lease<CpuAddr, OwnedBytes> {
             Ok(segment) => Ok(unsafe { Self::from_raw(ScatterList::from(segment), owner) }),
             Err(error) => Err((owner.into_vec(), error)),
         }
+    }
+
+    /// Ends a lease of one vector: it comes back.
+    pub(crate) fn into_vec(self) -> Vec<u8> {
+        // Every lease has an owner.
+        self.into_owners().next().map_or_else(Vec::new, OwnedBytes::into_vec)
     }
 
     /// Leases a boxed slice.

@@ -58,10 +58,14 @@ mod extents;
 pub mod lease;
 pub mod limits;
 pub mod list;
+pub mod map;
 pub mod plan;
 mod position;
 #[cfg(feature = "alloc")]
 pub mod request;
+#[cfg(feature = "alloc")]
+pub mod sync;
+pub mod target;
 
 pub use addr::{Addr, BusAddr, CpuAddr, PhysAddr};
 #[cfg(feature = "alloc")]
@@ -76,3 +80,4 @@ pub use list::{Segment, SegmentError, Segments, Totals};
 pub use position::Position;
 #[cfg(feature = "alloc")]
 pub use request::{Complete, Direction, Fault, Outcome, Request, Shared, Status};
+pub use target::{DmaTarget, MapPolicy};

@@ -421,6 +421,12 @@ impl Limits {
         &self.device
     }
 
+    /// Returns the rules for memory alone: positions and sizes are free.
+    #[must_use]
+    pub fn memory_only(&self) -> Self {
+        Self::from_records(self.memory, Self::default().device)
+    }
+
     /// Iterates over every limit with its name, those of memory first.
     pub fn iter(&self) -> impl Iterator<Item = (LimitId, Limit)> + '_ {
         self.memory.iter().chain(self.device.iter())

@@ -101,6 +101,34 @@ impl Limits {
         let other = Self::from_records(*other, Self::default().device);
         self.stack(&other)
     }
+
+    /// Returns the first limit of this record that lets through what `parent` refuses; `None` where it is as tight
+    /// or tighter. Hints do not count.
+    #[must_use]
+    pub fn looser_than(&self, parent: &Self) -> Option<LimitId> {
+        self.iter().map(|(id, _)| id).find(|id| self.is_looser(*id, parent))
+    }
+
+    /// Says whether one limit lets through what `parent` refuses.
+    pub(crate) fn is_looser(&self, id: LimitId, parent: &Self) -> bool {
+        let (own, above) = (self.get(id), parent.get(id));
+        let weaker = own.force < above.force;
+        above.value != id.neutral() && (weaker || !as_tight(id, own.value, above.value))
+    }
+}
+
+/// Says whether whatever keeps `value` keeps `parent` too.
+fn as_tight(id: LimitId, value: u64, parent: u64) -> bool {
+    let multiple_of = |value: u64, unit: u64| value.checked_rem(unit) == Some(0);
+    match rule(id) {
+        Rule::Smallest => value <= parent,
+        Rule::Largest => value >= parent,
+        Rule::Multiple => multiple_of(value, parent),
+        Rule::Divisor => value != 0 && multiple_of(parent, value),
+        Rule::SmallestUnlessNone => value != 0 && value <= parent,
+        Rule::HintMultiple => true,
+        Rule::Upper => value == parent,
+    }
 }
 
 fn combine(id: LimitId, upper: Limit, lower: Limit) -> Result<Limit, StackError> {

@@ -1,0 +1,48 @@
+//! Mapping: memory made reachable for a device, on any bus, and given back.
+//!
+//! A driver calls [`DmaDevice`] or a [`DmaTarget`](crate::DmaTarget) and gets a [`Mapped`], which owns the memory; its bus addresses come out
+//! of [`InFlight`] only, which the device's completion turns back. [`prepare`] maps a whole [`Request`](crate::Request) and
+//! fetches its descriptors. Beneath stand the [back ends](Backend): [`Direct`] (an offset), the IOMMU, the bounce pool on top of
+//! either, the checker around any. Where memory is and how caches are cared for is said by its owner: [`Memory`].
+//! Without an allocator, [`with_mapped`] lends borrowed memory for the time of a closure.
+
+mod backend;
+#[cfg(feature = "alloc")]
+mod bytes;
+#[cfg(feature = "alloc")]
+mod coherent;
+#[cfg(feature = "alloc")]
+mod device;
+mod direct;
+mod direction;
+#[cfg(feature = "alloc")]
+mod flight;
+mod hardware;
+#[cfg(feature = "alloc")]
+mod mapped;
+mod memory;
+mod parts;
+#[cfg(feature = "alloc")]
+mod pool;
+mod reach;
+mod scope;
+
+pub use backend::{Backend, BusSink, BusSlots, CpuSync, MapError, Resource, TargetError, Terms, Usage};
+#[cfg(feature = "alloc")]
+pub use coherent::{Coherent, Word};
+#[cfg(feature = "alloc")]
+pub use device::DmaDevice;
+pub use direct::{Direct, Offset};
+pub use direction::{Both, CpuWrites, DeviceWrites, DmaDirection, FromDevice, MapDirection, ToDevice};
+#[cfg(feature = "alloc")]
+pub use flight::{Held, InFlight};
+pub use hardware::Hardware;
+#[cfg(feature = "alloc")]
+pub use mapped::{MapFailed, MapResult, Mapped};
+#[cfg(feature = "alloc")]
+pub use memory::HeapMemory;
+pub use memory::{CoherentLayout, Leak, Memory, RawCoherent, Translate, Untranslatable};
+#[cfg(feature = "alloc")]
+pub use pool::{DmaPool, PoolError, PoolLayout, PoolObject};
+pub use reach::Reach;
+pub use scope::{Borrowed, with_mapped};
