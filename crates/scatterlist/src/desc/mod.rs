@@ -5,7 +5,8 @@
 //! and a **walker** that reads the bytes as the controller does. Shapes that look right can move the wrong bytes, so
 //! encoders are tested by what the walker collects. A format without a consumer in this repository is not written.
 
-use crate::BusAddr;
+use crate::plan::Ready;
+use crate::{BusAddr, Segments};
 
 /// Memory that an encoder fills and a device reads: little-endian words of 8 bytes at one bus address.
 ///
@@ -72,6 +73,33 @@ impl DescriptorMemory for PlainMemory<'_> {
         let places = self.words.get_mut(index..).unwrap_or_default();
         places.iter_mut().zip(words).map(|(place, word)| *place = word.to_le()).count()
     }
+}
+
+/// A format that [`map::prepare`](crate::map::prepare) encodes: how much pool memory a request needs, and what the
+/// command then says.
+pub trait DescriptorFormat {
+    /// What goes into the command or register: pointers to the data or to the descriptors.
+    type Command;
+
+    /// Why a request cannot be encoded.
+    type Error: core::error::Error + 'static;
+
+    /// Returns how many objects of `object_words` words each the request needs; 0 where the command holds all.
+    ///
+    /// # Errors
+    /// Where no number of objects would do.
+    fn objects_needed<S>(&self, ready: &Ready<'_, S>, object_words: usize) -> Result<usize, Self::Error>
+    where
+        S: Segments<Addr = BusAddr> + ?Sized;
+
+    /// Encodes the request into as many objects as were needed.
+    ///
+    /// # Errors
+    /// Where the request breaks the format's own limits.
+    fn encode<S, M>(&self, ready: &Ready<'_, S>, objects: &mut [M]) -> Result<Self::Command, Self::Error>
+    where
+        S: Segments<Addr = BusAddr> + ?Sized,
+        M: DescriptorMemory;
 }
 
 /// Memory as a device reads it, by bus address: what a walker walks through.

@@ -24,6 +24,8 @@ mod memory;
 mod parts;
 #[cfg(feature = "alloc")]
 mod pool;
+#[cfg(feature = "alloc")]
+mod prepare;
 mod reach;
 mod scope;
 
@@ -44,5 +46,7 @@ pub use memory::HeapMemory;
 pub use memory::{CoherentLayout, Leak, Memory, RawCoherent, Translate, Untranslatable};
 #[cfg(feature = "alloc")]
 pub use pool::{DmaPool, PoolError, PoolLayout, PoolObject};
+#[cfg(feature = "alloc")]
+pub use prepare::{DescriptorPool, PrepareError, PrepareFailed, PrepareResult, Prepared, prepare};
 pub use reach::Reach;
 pub use scope::{Borrowed, with_mapped};

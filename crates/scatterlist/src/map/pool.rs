@@ -99,12 +99,22 @@ struct Cut<D: Backend> {
     offset: u64,
 }
 
-impl<D: DmaDevice, R: RawMutex> DmaPool<D, R> {
+impl<D: DmaDevice> DmaPool<D> {
     /// Makes an empty pool; slabs are allocated as objects are fetched.
     ///
     /// # Errors
     /// [`PoolError`] for a layout that cannot be.
     pub fn new(device: D, layout: PoolLayout) -> Result<Self, PoolError> {
+        Self::with_lock(device, layout)
+    }
+}
+
+impl<D: DmaDevice, R: RawMutex> DmaPool<D, R> {
+    /// As [`DmaPool::new`], with a lock of the caller's choice.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn with_lock(device: D, layout: PoolLayout) -> Result<Self, PoolError> {
         let PoolLayout { len, align, boundary, objects_max, .. } = layout;
         if len == 0 || objects_max == 0 {
             return Err(PoolError::Empty { len, objects_max });

@@ -35,6 +35,26 @@ pub struct Request<A: Addr, O, C> {
     completions: Extents<Option<C>>,
 }
 
+/// A request whose memory is mapped.
+#[derive(Debug)]
+pub(crate) struct Shell<C> {
+    direction: Direction,
+    position: Position,
+    completions: Extents<Option<C>>,
+}
+
+impl<C> Shell<C> {
+    pub(crate) const fn position(&self) -> Position {
+        self.position
+    }
+
+    /// Puts the memory back that was taken out.
+    pub(crate) fn attach<A: Addr, O>(self, lease: Lease<A, O>) -> Request<A, O, C> {
+        let Self { direction, position, completions } = self;
+        Request { lease, direction, position, completions }
+    }
+}
+
 /// Why two requests do not merge. Both come back unchanged.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -177,6 +197,12 @@ impl<A: Addr, O, C> Request<A, O, C> {
             }
             Err((lease, trailer, _)) => Err((Self { lease, direction, position, completions }, trailer)),
         }
+    }
+
+    /// Takes the memory out, for as long as it is mapped; [`Shell::attach`] puts it back.
+    pub(crate) fn detach(self) -> (Lease<A, O>, Shell<C>) {
+        let Self { lease, direction, position, completions } = self;
+        (lease, Shell { direction, position, completions })
     }
 
     /// Ends the request without telling anyone: its parts come back.
