@@ -53,12 +53,14 @@ impl<D: Backend, P> DmaTarget<D, P> {
         P: Clone,
     {
         let parent = self.reach.bus();
-        let stacked = limits.stack(parent)?;
         // What the channel states itself must be tighter; what it leaves open comes from the parent.
-        let stated = limits.iter().filter(|(id, own)| own.value != id.neutral()).map(|(id, _)| id);
-        let wrong = stated.into_iter().find(|id| limits.is_looser(*id, parent));
-        if let Some(limit) = wrong.or_else(|| stacked.looser_than(parent)) {
+        let stated = limits.iter().filter(|(id, own)| own.value != id.neutral());
+        if let Some(limit) = stated.map(|(id, _)| id).find(|id| limits.is_looser(*id, parent)) {
             return Err(looser(limit, limits, parent));
+        }
+        let stacked = limits.stack(parent)?;
+        if let Some(limit) = stacked.looser_than(parent) {
+            return Err(looser(limit, &stacked, parent));
         }
         let reach = Reach::of(&self.device, &stacked)?;
         let (device, pool) = (self.device.clone(), self.pool.clone());

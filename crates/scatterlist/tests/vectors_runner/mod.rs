@@ -4,6 +4,7 @@ mod busdma;
 mod fields;
 mod lists;
 mod predicates;
+mod reach;
 mod splits;
 mod stack;
 
@@ -42,10 +43,11 @@ fn suite(id: &str) -> Option<Suite> {
         "NSPLIT" => Suite::Data(splits::nsplit),
         "BUSDMA" => Suite::Data(busdma::busdma),
         "STACK" => Suite::Data(stack::stack),
+        "ADDR" => Suite::Data(reach::addr),
         "DEBUG" | "OWN" | "REG" | "TARGET" | "VIRTIO" | "VTOPHYS" | "PT" | "BOUNCE" | "SGV" => {
             Suite::Scenario
         }
-        "PRP" | "NSGL" | "IOMMU" | "IOVA" | "ADDR" => Suite::Later,
+        "PRP" | "NSGL" | "IOMMU" | "IOVA" => Suite::Later,
         _ => return None,
     })
 }
