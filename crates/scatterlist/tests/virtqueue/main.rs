@@ -8,10 +8,13 @@
 mod pair;
 mod properties;
 
+use std::cell::RefCell;
+use std::rc::Rc;
+
 use pair::{AVAILABLE, INDIRECT, Pair, Shared, TABLE, USED, four, pair, row, runs, seg, table};
 use scatterlist::desc::virtqueue::{
-    AddError, AvailableView, Descriptor, DeviceRings, Frame, QueueError, QueueSize, RingError, Rings, Run,
-    Shape, Side, Slot, SplitQueue, Used, UsedElement, UsedError, UsedView, WalkError, limits,
+    AddError, AvailableView, Descriptor, DeviceRings, Frame, QueueError, QueueSize, RingError, RingMemory,
+    Rings, Run, Shape, Side, Slot, SplitQueue, Used, UsedElement, UsedError, UsedView, WalkError, limits,
 };
 use scatterlist::desc::{DescriptorMemory, Unreadable};
 use scatterlist::plan::{Policy, plan};
@@ -89,6 +92,8 @@ fn a_queue_is_built_only_from_what_it_needs() {
     assert_eq!((size.table_words(), size.available_words(), size.used_words()), (16, 3, 9));
     let one = QueueSize::new(1).unwrap();
     assert_eq!((one.table_words(), one.available_words(), one.used_words()), (2, 1, 2));
+    // The event field after two entries starts a word of its own.
+    assert_eq!(QueueSize::new(2).unwrap().available_words(), 2);
     let rings = |table_addr, used_words| Rings {
         table: Shared::new(table_addr, 16),
         available: Shared::new(AVAILABLE, 3),
@@ -284,6 +289,72 @@ fn the_largest_queue_takes_one_chain_of_all_descriptors() {
     device.give_back(head.into(), 0);
     queue.take().unwrap().unwrap();
     assert_eq!(queue.free(), 32768);
+}
+
+/// Memory that says what was done to it, in which order.
+#[derive(Debug)]
+struct Logged {
+    memory: Shared,
+    part: &'static str,
+    log: Rc<RefCell<Vec<&'static str>>>,
+}
+
+impl DescriptorMemory for Logged {
+    fn bus_addr(&self) -> BusAddr {
+        self.memory.bus_addr()
+    }
+
+    fn len_words(&self) -> usize {
+        self.memory.len_words()
+    }
+
+    fn put(&mut self, index: usize, word: u64) -> bool {
+        self.log.borrow_mut().push(self.part);
+        self.memory.put(index, word)
+    }
+}
+
+impl RingMemory for Logged {
+    fn get(&self, index: usize) -> Option<u64> {
+        self.log.borrow_mut().push("load");
+        self.memory.get(index)
+    }
+
+    fn write_barrier(&self) {
+        self.log.borrow_mut().push("write barrier");
+    }
+
+    fn read_barrier(&self) {
+        self.log.borrow_mut().push("read barrier");
+    }
+
+    fn full_barrier(&self) {
+        self.log.borrow_mut().push("full barrier");
+    }
+}
+
+#[test]
+fn a_barrier_stands_before_the_index_and_before_what_it_counts() {
+    let log = Rc::new(RefCell::new(Vec::new()));
+    let logged = |part, addr, words| Logged { memory: Shared::new(addr, words), part, log: Rc::clone(&log) };
+    let size = QueueSize::new(4).unwrap();
+    let rings = Rings {
+        table: logged("table", TABLE, 8),
+        available: logged("available", AVAILABLE, 2),
+        used: logged("used", USED, 5),
+    };
+    let used = rings.used.memory.clone();
+    let mut queue = SplitQueue::new(size, rings, [Slot::default(); 4]).unwrap();
+    log.take();
+    let head = queue.add([seg(0x1000, 4)], [] as [Segment<BusAddr>; 0]).unwrap();
+    assert_eq!(log.take(), ["table", "table", "available"]);
+    queue.publish();
+    assert_eq!(log.take(), ["write barrier", "available"]);
+    assert!(queue.notify_wanted());
+    assert_eq!(log.take(), ["full barrier", "load"]);
+    used.write(0, &[0, 0, 1, 0]);
+    assert_eq!(queue.take().unwrap().unwrap().head, head);
+    assert_eq!(log.take(), ["load", "read barrier", "load", "load"]);
 }
 
 #[test]
