@@ -1,8 +1,8 @@
 //! A driver and a device that share a split virtqueue, over memory that both see at the same time.
 //!
-//! The device of these tests reads the bytes by the walker alone, and writes the used ring by hand. Here the published
-//! scenarios and what a hostile device or driver may try; in `properties` the promises: what the walker collects is what
-//! went in, no descriptor is lost or used twice, and garbage is an error that changes nothing.
+//! The device of these tests reads the bytes by the walker alone, and writes the used ring by hand. Here the
+//! published scenarios and what a hostile device or driver may try; in `properties` the promises: what the walker
+//! collects is what went in, no descriptor is lost or used twice, and garbage is an error that changes nothing.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod pair;

@@ -1,9 +1,9 @@
 //! The buffer descriptor list of an AC'97 controller: Intel I/O Controller Hub 5 (ICH5) AC '97 Programmer's Reference
 //! Manual (82801EB), sections 3.2.1, 3.2.2 and 3.4.2.
 //!
-//! A ring of 32 entries of 8 bytes, one word each: an address of 32 bits, a length in samples of 16 bits, two flags. A
-//! stream is fed while it plays: [`BufferRing`] writes entries behind those that are queued and says what the last valid
-//! index (LVI) is now. Its driver writes the registers. [`ListView`] looks at raw bytes, [`walk`] reads the
+//! A ring of 32 entries of 8 bytes, one word each: an address of 32 bits, a length in samples of 16 bits, two flags.
+//! A stream is fed while it plays: [`BufferRing`] writes entries behind those that are queued and says what the last
+//! valid index (LVI) is now. Its driver writes the registers. [`ListView`] looks at raw bytes, [`walk`] reads the
 //! entries as the controller does, [`limits`] is what a plan must keep.
 
 mod walk;
@@ -65,7 +65,8 @@ impl Entry {
 /// Returns what a list of samples of `channels` may be, so that it goes into an empty ring as one request.
 ///
 /// No frame, one sample of each channel, may span two entries (section 3.4.2), so pieces are whole frames. The manual
-/// aligns buffers to 2 bytes; the limit is 4, since the emulated controllers of QEMU and VirtualBox ignore bit 1 of the address too.
+/// aligns buffers to 2 bytes; the limit is 4, since the emulated controllers of QEMU and VirtualBox ignore bit 1 of
+/// the address too.
 ///
 /// # Errors
 /// [`LimitsError::Zero`] where `channels` is 0.
@@ -321,8 +322,8 @@ impl<M: DescriptorMemory> BufferRing<M> {
     /// same moment, which they must be from.
     ///
     /// # Errors
-    /// [`CurrentError`] where `current` is no entry that is queued. If nothing is queued, nothing is given back, whatever
-    /// it says.
+    /// [`CurrentError`] where `current` is no entry that is queued. If nothing is queued, nothing is given back,
+    /// whatever it says.
     pub fn retire(&mut self, current: u8, halted: bool) -> Result<u8, CurrentError> {
         let (oldest, queued) = (self.oldest, self.queued);
         if queued == 0 {

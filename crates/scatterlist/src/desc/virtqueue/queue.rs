@@ -1,8 +1,8 @@
 //! [`SplitQueue`]: the driver's side of a split virtqueue.
 //!
-//! Everything that the driver relies on (which descriptors are free, which heads are in flight, how much each request may be
-//! written) stands in [`Slot`]s that the device cannot reach. The table and the available ring are only ever written,
-//! never read back; of the used ring every number is checked before it is used.
+//! Everything that the driver relies on (which descriptors are free, which heads are in flight, how much each request
+//! may be written) stands in [`Slot`]s that the device cannot reach. The table and the available ring are only ever
+//! written, never read back; of the used ring every number is checked before it is used.
 
 use super::super::DescriptorMemory;
 use super::format::{
@@ -57,7 +57,8 @@ pub struct Used {
 ///
 /// [`add`](Self::add) or [`add_indirect`](Self::add_indirect) any number of requests, [`publish`](Self::publish) them
 /// at once, notify the device where [`notify_wanted`](Self::notify_wanted) says so, and [`take`](Self::take) what it
-/// gives back. The memory of a request, its indirect table with it, is the device's from `publish` until `take` returns its head.
+/// gives back. The memory of a request, its indirect table with it, is the device's from `publish` until `take`
+/// returns its head.
 ///
 /// ```
 /// use scatterlist::desc::PlainMemory;
@@ -295,8 +296,8 @@ impl<M: RingMemory, S: AsRef<[Slot]> + AsMut<[Slot]>> SplitQueue<M, S> {
         field(self.rings.used.get(0).unwrap_or(0), 0) & USED_NO_NOTIFY == 0
     }
 
-    /// Asks the device to interrupt, or not to, when it gives a request back: a hint that it may ignore. After asking for
-    /// interrupts again, [`take`](Self::take) once more: what came in between made none.
+    /// Asks the device to interrupt, or not to, when it gives a request back: a hint that it may ignore. After asking
+    /// for interrupts again, [`take`](Self::take) once more: what came in between made none.
     pub fn want_interrupts(&mut self, wanted: bool) {
         self.flags = if wanted { 0 } else { AVAILABLE_NO_INTERRUPT };
         self.put_available(0);
