@@ -5,6 +5,9 @@
 //! and a **walker** that reads the bytes as the controller does. Shapes that look right can move the wrong bytes, so
 //! encoders are tested by what the walker collects. A format without a consumer in this repository is not written.
 
+pub mod ac97;
+pub mod virtqueue;
+
 use crate::plan::Ready;
 use crate::{BusAddr, Segments};
 

@@ -26,6 +26,12 @@ impl<A: Addr> Piece<A> {
     }
 }
 
+impl<A: Addr> From<Segment<A>> for Piece<A> {
+    fn from(segment: Segment<A>) -> Self {
+        Self::Direct(segment)
+    }
+}
+
 /// Bytes that go through other memory.
 ///
 /// Whoever provides that memory keeps four promises, and the piece then keeps every limit: it is one run of `len` bytes
