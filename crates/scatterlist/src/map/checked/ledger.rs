@@ -65,7 +65,18 @@ struct Record {
     mapping: Mapping,
     cpu: Vec<Span>,
     bus: Vec<Span>,
-    error_checked: bool,
+    error: ErrorCheck,
+}
+
+/// Whether the caller looked if the mapping had failed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum ErrorCheck {
+    /// It did not, and must.
+    Missing,
+    /// It did.
+    Made,
+    /// It was told another way.
+    NotNeeded,
 }
 
 impl Ledger {
@@ -156,15 +167,15 @@ impl Ledger {
         self.failed = Some(Location::caller());
     }
 
-    /// Notes that the caller checked whether the mapping at `bus_addr` failed. The oldest mapping there that was not
-    /// checked is; an address without one is in order, since the error value is checked too.
+    /// Notes that the caller checked whether the mapping at `bus_addr` failed. Of several mappings that start there each
+    /// needs a check, no matter in which order. An address without one is in order: the error value is checked too.
     pub fn check_error(&mut self, bus_addr: BusAddr) {
         let (heads, live) = (&self.heads, &mut self.live);
         for (_, id) in heads.range(starts_at(bus_addr.raw())) {
             if let Some(record) = live.get_mut(id)
-                && !record.error_checked
+                && record.error == ErrorCheck::Missing
             {
-                record.error_checked = true;
+                record.error = ErrorCheck::Made;
                 return;
             }
         }
@@ -229,8 +240,9 @@ impl Ledger {
         self.heads.insert((head.addr, id));
         self.bus.insert_all(bus, id);
         self.lines.insert(&lines, direction, id);
-        let error_checked = call.error_checked || !kind.error_is_in_address();
-        self.live.insert(id, Record { mapping, cpu: cpu.to_vec(), bus: bus.to_vec(), error_checked });
+        let needed = kind.error_is_in_address() && !call.error_checked;
+        let error = if needed { ErrorCheck::Missing } else { ErrorCheck::NotNeeded };
+        self.live.insert(id, Record { mapping, cpu: cpu.to_vec(), bus: bus.to_vec(), error });
     }
 
     /// Each kind of forbidden memory is told once for a mapping.

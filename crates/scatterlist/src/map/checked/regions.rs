@@ -42,7 +42,7 @@ impl fmt::Display for Region {
             Self::Stack => "a stack",
             Self::TextOrRodata => "code or constants",
             Self::Vmalloc => "memory that is contiguous for the CPU only",
-            Self::Invalid => "what is no memory",
+            Self::Invalid => "no memory",
         })
     }
 }

@@ -2,7 +2,7 @@
 
 use core::panic::Location;
 
-use super::{Ledger, Record, starts_at};
+use super::{ErrorCheck, Ledger, Record, starts_at};
 use crate::Addr;
 use crate::map::checked::call::{Call, MapKind};
 use crate::map::checked::finding::{Finding, Freed, Place};
@@ -82,7 +82,7 @@ impl Ledger {
             // It may be one that is not recorded and starts at the same address.
             return;
         }
-        let unchecked = self.live.get(&id).is_some_and(|record| !record.error_checked);
+        let unchecked = self.is_unchecked(id, addr);
         let Some(mapping) = self.forget(id, place) else { return };
         let Call { kind, len, direction, entries, cpu_addr, .. } = call;
         if !agreement.len {
@@ -107,21 +107,38 @@ impl Ledger {
         }
     }
 
-    /// Returns the mapping that an unmapping means. Among equals one whose error was checked, then the oldest.
+    /// Returns the mapping that an unmapping means, the oldest among equals.
     fn meant(&self, call: &Call) -> Option<(u64, Agreement)> {
-        let mut best: Option<((usize, bool), u64, Agreement)> = None;
+        let mut best: Option<(u64, Agreement)> = None;
         for (_, id) in self.heads.range(starts_at(call.bus_addr.raw())) {
             let Some(record) = self.live.get(id) else { continue };
             let agreement = Agreement::of(call, record);
-            if agreement.is_full() && record.error_checked {
+            if agreement.is_full() {
                 return Some((*id, agreement));
             }
-            let rank = (agreement.count(), record.error_checked);
-            if best.is_none_or(|(most, ..)| rank > most) {
-                best = Some((rank, *id, agreement));
+            if best.is_none_or(|(_, most)| agreement.count() > most.count()) {
+                best = Some((*id, agreement));
             }
         }
-        best.map(|(_, id, agreement)| (id, agreement))
+        best
+    }
+
+    /// Says whether a mapping was never checked for failure. A check names an address only: where several mappings
+    /// start there, this one takes a check that another was given.
+    fn is_unchecked(&mut self, id: u64, addr: u64) -> bool {
+        if self.live.get(&id).is_none_or(|record| record.error != ErrorCheck::Missing) {
+            return false;
+        }
+        let (heads, live) = (&self.heads, &mut self.live);
+        for (_, other) in heads.range(starts_at(addr)) {
+            if let Some(record) = live.get_mut(other)
+                && record.error == ErrorCheck::Made
+            {
+                record.error = ErrorCheck::Missing;
+                return false;
+            }
+        }
+        true
     }
 
     /// Takes a mapping out of the record.
