@@ -10,6 +10,8 @@ mod backend;
 #[cfg(feature = "alloc")]
 mod bytes;
 #[cfg(feature = "alloc")]
+pub mod checked;
+#[cfg(feature = "alloc")]
 mod coherent;
 #[cfg(feature = "alloc")]
 mod device;
