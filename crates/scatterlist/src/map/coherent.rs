@@ -84,9 +84,10 @@ impl<D: Backend> Coherent<D> {
         }
     }
 
-    /// Returns the bytes of the memory.
+    /// Returns the bytes of the memory, as asked for; a back end may have allocated more.
     pub const fn len_bytes(&self) -> u64 {
-        self.raw.layout.len
+        let [segment] = &self.bus;
+        segment.len()
     }
 
     /// Returns where the device sees it. An address alone reaches nothing; see invariant 2.

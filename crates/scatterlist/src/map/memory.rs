@@ -35,7 +35,7 @@ pub struct RawCoherent<A: Addr> {
     pub cpu: CpuAddr,
     /// The same memory in the addresses of leases.
     pub addr: A,
-    /// What it was asked to be.
+    /// What it was allocated as: what was asked for, or more.
     pub layout: CoherentLayout,
 }
 
