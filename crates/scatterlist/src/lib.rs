@@ -58,6 +58,7 @@ mod extents;
 pub mod lease;
 pub mod limits;
 pub mod list;
+pub mod map;
 pub mod plan;
 mod position;
 #[cfg(feature = "alloc")]

@@ -2,6 +2,7 @@
 
 mod busdma;
 mod fields;
+mod iommu;
 mod lists;
 mod predicates;
 mod splits;
@@ -42,10 +43,12 @@ fn suite(id: &str) -> Option<Suite> {
         "NSPLIT" => Suite::Data(splits::nsplit),
         "BUSDMA" => Suite::Data(busdma::busdma),
         "STACK" => Suite::Data(stack::stack),
+        "IOMMU" => Suite::Data(iommu::iommu),
+        "IOVA" => Suite::Data(iommu::iova),
         "DEBUG" | "OWN" | "REG" | "TARGET" | "VIRTIO" | "VTOPHYS" | "PT" | "BOUNCE" | "SGV" => {
             Suite::Scenario
         }
-        "PRP" | "NSGL" | "IOMMU" | "IOVA" | "ADDR" => Suite::Later,
+        "PRP" | "NSGL" | "ADDR" => Suite::Later,
         _ => return None,
     })
 }
