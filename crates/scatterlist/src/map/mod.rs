@@ -21,6 +21,8 @@ mod direction;
 mod flight;
 mod hardware;
 #[cfg(feature = "alloc")]
+pub mod iommu;
+#[cfg(feature = "alloc")]
 mod mapped;
 mod memory;
 mod parts;
@@ -30,6 +32,8 @@ mod pool;
 mod prepare;
 mod reach;
 mod scope;
+#[cfg(feature = "alloc")]
+pub mod translation_table;
 
 pub use backend::{Backend, BusSink, BusSlots, CpuSync, MapError, Resource, TargetError, Terms, Usage};
 #[cfg(feature = "alloc")]

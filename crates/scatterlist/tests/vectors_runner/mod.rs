@@ -2,6 +2,7 @@
 
 mod busdma;
 mod fields;
+mod iommu;
 mod lists;
 mod predicates;
 mod reach;
@@ -44,10 +45,12 @@ fn suite(id: &str) -> Option<Suite> {
         "BUSDMA" => Suite::Data(busdma::busdma),
         "STACK" => Suite::Data(stack::stack),
         "ADDR" => Suite::Data(reach::addr),
+        "IOMMU" => Suite::Data(iommu::iommu),
+        "IOVA" => Suite::Data(iommu::iova),
         "DEBUG" | "OWN" | "REG" | "TARGET" | "VIRTIO" | "VTOPHYS" | "PT" | "BOUNCE" | "SGV" => {
             Suite::Scenario
         }
-        "PRP" | "NSGL" | "IOMMU" | "IOVA" => Suite::Later,
+        "PRP" | "NSGL" => Suite::Later,
         _ => return None,
     })
 }
