@@ -6,13 +6,15 @@
 //! - [`table`]: [`FourLevelTable`], a real one, for tests, examples and machines without hardware tables.
 //! - [`layout`]: [`Layout`], a whole list in one range: bytes to reserve, pages to map, bus segments that come out.
 //!
-//! None of them knows the others; the back end ties them together.
+//! None of them knows the others; [`Iommu`], the back end, ties them together.
 
+mod backend;
 pub mod iova;
 pub mod layout;
 pub mod page_table;
 pub mod table;
 
+pub use backend::{Iommu, IommuMapping};
 pub use iova::{IovaAllocator, IovaError, IovaFreeError, IovaRange, IovaRequest};
 pub use layout::{Layout, LayoutError, LayoutRules, Placed};
 pub use page_table::{Access, LeafCursor, MapError, PageTable, Translation, UnmapError, Unmapped};

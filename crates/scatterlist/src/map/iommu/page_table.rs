@@ -5,6 +5,7 @@
 //! so that page after page costs no walk. Each call does all of what is asked, or nothing, and says why.
 //! What a device may have cached goes away with [`flush`](PageTable::flush): once for a batch, by the caller.
 
+use crate::map::DmaDirection;
 use crate::{Addr, BusAddr, Direction};
 
 /// What a device may do with mapped memory.
@@ -37,6 +38,26 @@ impl From<Direction> for Access {
         match direction {
             Direction::ToDevice => Self::Read,
             Direction::FromDevice => Self::Write,
+        }
+    }
+}
+
+impl From<DmaDirection> for Access {
+    fn from(direction: DmaDirection) -> Self {
+        match direction {
+            DmaDirection::ToDevice => Self::Read,
+            DmaDirection::FromDevice => Self::Write,
+            DmaDirection::Both => Self::ReadWrite,
+        }
+    }
+}
+
+impl From<Access> for DmaDirection {
+    fn from(access: Access) -> Self {
+        match access {
+            Access::Read => Self::ToDevice,
+            Access::Write => Self::FromDevice,
+            Access::ReadWrite => Self::Both,
         }
     }
 }
