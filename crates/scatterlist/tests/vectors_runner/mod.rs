@@ -3,6 +3,7 @@
 mod busdma;
 mod fields;
 mod lists;
+mod nvme;
 mod predicates;
 mod splits;
 mod stack;
@@ -29,7 +30,7 @@ enum Suite {
     Later,
 }
 
-const LATER: &str = "not implemented yet: mapping and descriptors";
+const LATER: &str = "not implemented yet: mapping";
 
 fn suite(id: &str) -> Option<Suite> {
     Some(match id {
@@ -42,10 +43,12 @@ fn suite(id: &str) -> Option<Suite> {
         "NSPLIT" => Suite::Data(splits::nsplit),
         "BUSDMA" => Suite::Data(busdma::busdma),
         "STACK" => Suite::Data(stack::stack),
+        "PRP" => Suite::Data(nvme::prps),
+        "NSGL" => Suite::Data(nvme::nsgl),
         "DEBUG" | "OWN" | "REG" | "TARGET" | "VIRTIO" | "VTOPHYS" | "PT" | "BOUNCE" | "SGV" => {
             Suite::Scenario
         }
-        "PRP" | "NSGL" | "IOMMU" | "IOVA" | "ADDR" => Suite::Later,
+        "IOMMU" | "IOVA" | "ADDR" => Suite::Later,
         _ => return None,
     })
 }
