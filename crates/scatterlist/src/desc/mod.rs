@@ -6,12 +6,14 @@
 //! encoders are tested by what the walker collects. A format without a consumer in this repository is not written.
 
 pub mod ac97;
+mod format;
 pub mod prp;
 pub mod sgl;
 pub mod virtqueue;
 
-use crate::plan::Ready;
-use crate::{Addr as _, BusAddr, Segments};
+pub use format::{DescriptorFormat, PrpFormat, SglFormat};
+
+use crate::{Addr as _, BusAddr};
 
 /// Memory that an encoder fills and a device reads: little-endian words of 8 bytes at one bus address.
 ///
@@ -100,33 +102,6 @@ impl DescriptorMemory for PlainMemory<'_> {
         let (places, _) = self.words.get_mut(index..).unwrap_or_default().as_chunks_mut();
         places.iter_mut().zip(pairs).map(|(place, pair)| *place = pair.map(u64::to_le)).count()
     }
-}
-
-/// A format that [`map::prepare`](crate::map::prepare) encodes: how much pool memory a request needs, and what the
-/// command then says.
-pub trait DescriptorFormat {
-    /// What goes into the command or register: pointers to the data or to the descriptors.
-    type Command;
-
-    /// Why a request cannot be encoded.
-    type Error: core::error::Error + 'static;
-
-    /// Returns how many objects of `object_words` words each the request needs; 0 where the command holds all.
-    ///
-    /// # Errors
-    /// Where no number of objects would do.
-    fn objects_needed<S>(&self, ready: &Ready<'_, S>, object_words: usize) -> Result<usize, Self::Error>
-    where
-        S: Segments<Addr = BusAddr> + ?Sized;
-
-    /// Encodes the request into as many objects as were needed.
-    ///
-    /// # Errors
-    /// Where the request breaks the format's own limits.
-    fn encode<S, M>(&self, ready: &Ready<'_, S>, objects: &mut [M]) -> Result<Self::Command, Self::Error>
-    where
-        S: Segments<Addr = BusAddr> + ?Sized,
-        M: DescriptorMemory;
 }
 
 /// Memory as a device reads it, by bus address: what a walker walks through.

@@ -30,8 +30,6 @@ enum Suite {
     Scenario,
 }
 
-const LATER: &str = "not implemented yet: mapping";
-
 fn suite(id: &str) -> Option<Suite> {
     Some(match id {
         "SG" => Suite::Data(lists::sg),
