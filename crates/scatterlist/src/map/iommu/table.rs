@@ -5,8 +5,9 @@
 //! devices whose translation is software.
 //!
 //! Table pages that have become empty stay where they are, so that ranges that come and go cost no allocation. At each
-//! flush, after the invalidation, the oldest ones beyond [`EMPTY_TABLES_MAX`] are freed. A larger page may take the place of empty ones at once. The number of
-//! table pages is bounded by what the table was made with.
+//! flush, after the invalidation, the oldest ones beyond [`EMPTY_TABLES_MAX`] are freed: so no more than that are left, and the
+//! tables above them. A larger page may take the place of empty ones at once. The number of table pages is bounded by
+//! what the table was made with.
 
 mod store;
 
