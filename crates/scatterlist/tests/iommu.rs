@@ -6,8 +6,9 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
+use scatterlist::map::DmaDirection;
 use scatterlist::map::iommu::{
-    Access, FourLevelTable, Layout, LayoutError, LayoutRules, LeafCursor as _, MapError, PageTable, table,
+    FourLevelTable, Layout, LayoutError, LayoutRules, LeafCursor as _, MapError, PageTable, table,
 };
 use scatterlist::map::translation_table::TranslationTable;
 use scatterlist::{Addr as _, BusAddr, CpuAddr, PhysAddr, Segment};
@@ -19,7 +20,7 @@ const PAGE: u64 = 4096;
 type Table = FourLevelTable<PhysAddr>;
 
 /// A page as the model has it: size, target and whether the device may read and write.
-type Page = (u64, u64, Access);
+type Page = (u64, u64, DmaDirection);
 
 #[derive(Clone, Debug)]
 enum TableCall {
@@ -27,13 +28,13 @@ enum TableCall {
         iova: u64,
         target: u64,
         bytes: u64,
-        access: Access,
+        access: DmaDirection,
     },
     /// Page after page with one cursor, and a hole now and then.
     Pages {
         iova: u64,
         targets: Vec<Option<u64>>,
-        access: Access,
+        access: DmaDirection,
     },
     Unmap {
         iova: u64,
@@ -61,8 +62,8 @@ fn lengths() -> impl Strategy<Value = u64> {
     ]
 }
 
-fn accesses() -> impl Strategy<Value = Access> {
-    prop_oneof![Just(Access::Read), Just(Access::Write), Just(Access::ReadWrite)]
+fn accesses() -> impl Strategy<Value = DmaDirection> {
+    prop_oneof![Just(DmaDirection::ToDevice), Just(DmaDirection::FromDevice), Just(DmaDirection::Both)]
 }
 
 fn table_calls() -> impl Strategy<Value = Vec<TableCall>> {
@@ -86,7 +87,7 @@ fn model_map(
     model: &mut BTreeMap<u64, Page>,
     page_sizes: u64,
     (mut iova, mut target, mut bytes): (u64, u64, u64),
-    access: Access,
+    access: DmaDirection,
 ) -> Result<(), MapError> {
     if iova + bytes > 1 << 48 {
         return Err(MapError::OutOfRange { iova, bytes, last: (1 << 48) - 1 });
@@ -193,11 +194,11 @@ proptest! {
         for (iova, target, bytes) in ranges {
             for mask in [0, PAGE - 1] {
                 let (iova, bytes) = (BusAddr::new(iova >> (16 * shift) & !mask), bytes >> (16 * shift) & !mask);
-                let mapped = table.map(iova, CpuAddr::new(target & !mask), bytes, Access::Read);
+                let mapped = table.map(iova, CpuAddr::new(target & !mask), bytes, DmaDirection::ToDevice);
                 if mapped.is_ok() {
                     prop_assert_eq!(table.translate(iova).unwrap().target.raw(), target & !mask);
                 }
-                let mut cursor = table.cursor(iova, Access::Write);
+                let mut cursor = table.cursor(iova, DmaDirection::FromDevice);
                 cursor.skip(bytes);
                 let _ = cursor.map(CpuAddr::new(target), PAGE);
                 if let Ok(unmapped) = table.unmap(iova, bytes) {
@@ -214,7 +215,7 @@ fn empty_tables_are_kept_up_to_their_bound_and_no_further() {
     let mut table = Table::new(1000);
     let many = 300_u64;
     for block in 0..many {
-        table.map(BusAddr::new(block << 21), PhysAddr::new(0), PAGE, Access::Read).unwrap();
+        table.map(BusAddr::new(block << 21), PhysAddr::new(0), PAGE, DmaDirection::ToDevice).unwrap();
     }
     assert_eq!(table.tables(), 3 + many);
     for block in 0..many {
@@ -225,17 +226,17 @@ fn empty_tables_are_kept_up_to_their_bound_and_no_further() {
     assert!(table.tables() <= 3 + kept, "{} tables", table.tables());
     // The last ones are among them, so coming back allocates nothing.
     let before = table.tables();
-    table.map(BusAddr::new((many - 1) << 21), PhysAddr::new(0), PAGE, Access::Read).unwrap();
+    table.map(BusAddr::new((many - 1) << 21), PhysAddr::new(0), PAGE, DmaDirection::ToDevice).unwrap();
     assert_eq!(table.tables(), before);
     // A larger page takes the place of empty tables.
     table.unmap(BusAddr::new((many - 1) << 21), PAGE).unwrap();
-    table.map(BusAddr::new(0), PhysAddr::new(0), 1 << 30, Access::Read).unwrap();
+    table.map(BusAddr::new(0), PhysAddr::new(0), 1 << 30, DmaDirection::ToDevice).unwrap();
     assert_eq!(contents(&table).len(), 1);
     assert_eq!(table.tables(), 2);
     // Where pages come and go all over the space, empty tables of the upper levels go too.
     for block in 1..many {
         let far = BusAddr::new(block << 39);
-        table.map(far, PhysAddr::new(0), PAGE, Access::Read).unwrap();
+        table.map(far, PhysAddr::new(0), PAGE, DmaDirection::ToDevice).unwrap();
         table.unmap(far, PAGE).unwrap();
         table.flush(far, PAGE);
     }
@@ -245,14 +246,17 @@ fn empty_tables_are_kept_up_to_their_bound_and_no_further() {
 #[test]
 fn a_table_that_may_not_grow_refuses_and_changes_nothing() {
     let mut table = Table::new(5);
-    table.map(BusAddr::new(0), PhysAddr::new(0), PAGE, Access::Read).unwrap();
+    table.map(BusAddr::new(0), PhysAddr::new(0), PAGE, DmaDirection::ToDevice).unwrap();
     let before = contents(&table);
     // Three more tables of the lowest level are needed, one is left.
-    let error = table.map(BusAddr::new(PAGE), PhysAddr::new(0), 3 << 21, Access::Read).unwrap_err();
+    let error = table.map(BusAddr::new(PAGE), PhysAddr::new(0), 3 << 21, DmaDirection::ToDevice).unwrap_err();
     assert_eq!(error, MapError::TablesMax { tables: 5, tables_max: 5 });
     assert_eq!(contents(&table), before);
     assert_eq!(
-        Table::new(0).map(BusAddr::new(0), PhysAddr::new(0), PAGE, Access::Read).unwrap_err().to_string(),
+        Table::new(0)
+            .map(BusAddr::new(0), PhysAddr::new(0), PAGE, DmaDirection::ToDevice)
+            .unwrap_err()
+            .to_string(),
         "the table has 0 pages, no more than 0 are allowed"
     );
     assert_eq!(Table::new(0).translate(BusAddr::new(0)), None);

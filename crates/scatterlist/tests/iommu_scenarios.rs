@@ -4,9 +4,8 @@
 //! a user-space driver knows of where its huge pages lie, and how far from an address on they are contiguous.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
-use scatterlist::map::iommu::{
-    Access, FourLevelTable, LeafCursor as _, MapError, PageTable, UnmapError, Unmapped,
-};
+use scatterlist::map::DmaDirection;
+use scatterlist::map::iommu::{FourLevelTable, LeafCursor as _, MapError, PageTable, UnmapError, Unmapped};
 use scatterlist::map::translation_table::{TranslationError, TranslationTable};
 use scatterlist::{Addr as _, BusAddr, CpuAddr, PhysAddr};
 
@@ -17,7 +16,7 @@ const GIB: u64 = 1 << 30;
 type Table = FourLevelTable<PhysAddr>;
 
 fn map(table: &mut Table, iova: u64, target: u64, bytes: u64) -> Result<(), MapError> {
-    table.map(BusAddr::new(iova), PhysAddr::new(target), bytes, Access::ReadWrite)
+    table.map(BusAddr::new(iova), PhysAddr::new(target), bytes, DmaDirection::Both)
 }
 
 fn leads_to(table: &Table, iova: u64) -> Option<u64> {
@@ -104,7 +103,7 @@ fn pt_03_an_overlapping_map_is_refused_and_nothing_changes() {
     assert_eq!((pages(&table), table.tables()), before);
 
     // Page by page, the cursor stays where it is and goes on where it may.
-    let mut cursor = table.cursor(BusAddr::new(taken - KIB_4), Access::Read);
+    let mut cursor = table.cursor(BusAddr::new(taken - KIB_4), DmaDirection::ToDevice);
     cursor.map(PhysAddr::new(0x5000), KIB_4).unwrap();
     let error = cursor.map(PhysAddr::new(0x9000), KIB_4).unwrap_err();
     assert_eq!(error, MapError::AddressInUse { iova: taken, bytes: KIB_4, page: taken, page_bytes: KIB_4 });

@@ -7,9 +7,8 @@ use std::collections::BTreeMap;
 use std::hint::black_box;
 
 use anyhow::{Context as _, Result};
-use scatterlist::map::iommu::{
-    Access, FourLevelTable, IovaAllocator, IovaRequest, LeafCursor as _, PageTable as _,
-};
+use scatterlist::map::DmaDirection;
+use scatterlist::map::iommu::{FourLevelTable, IovaAllocator, IovaRequest, LeafCursor as _, PageTable as _};
 use scatterlist::{Addr as _, BusAddr, PhysAddr};
 
 use super::{PAGE, Subject, scattered, time_each};
@@ -84,7 +83,7 @@ fn allocator() -> Result<IovaAllocator> {
 }
 
 fn ours(table: &mut FourLevelTable, at: BusAddr, pages: &[PhysAddr]) -> bool {
-    let mut cursor = table.cursor(at, Access::Read);
+    let mut cursor = table.cursor(at, DmaDirection::ToDevice);
     let mapped = pages.iter().all(|page| cursor.map(*page, PAGE).is_ok());
     let unmapped = table.unmap(at, BYTES).is_ok_and(|unmapped| unmapped.bytes == BYTES);
     table.flush(at, BYTES);
