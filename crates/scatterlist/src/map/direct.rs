@@ -264,6 +264,16 @@ unsafe impl<M: Memory> Backend for Direct<M> {
         self.memory.cpu_addr(addr, len)
     }
 
+    fn granule_len(&self) -> u64 {
+        1
+    }
+
+    fn write_back(&self, addr: M::Addr, len: u64) {
+        if self.reach.bus().memory().coherence() == CacheCoherence::Synced {
+            self.memory.clean(addr, len);
+        }
+    }
+
     fn leaked(&self, leak: Leak) {
         self.memory.leaked(leak);
     }

@@ -8,6 +8,8 @@
 
 mod backend;
 #[cfg(feature = "alloc")]
+mod bounce;
+#[cfg(feature = "alloc")]
 mod bytes;
 #[cfg(feature = "alloc")]
 pub mod checked;
@@ -36,6 +38,8 @@ mod scope;
 pub mod translation_table;
 
 pub use backend::{Backend, BusSink, BusSlots, CpuSync, MapError, Resource, TargetError, Terms, Usage};
+#[cfg(feature = "alloc")]
+pub use bounce::{Bounce, BounceError, BounceFailed, BounceLayout, BounceMapping};
 #[cfg(feature = "alloc")]
 pub use coherent::{Coherent, Word};
 #[cfg(feature = "alloc")]
