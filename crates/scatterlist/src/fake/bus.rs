@@ -338,6 +338,14 @@ unsafe impl<D: Resolve> Backend for Bus<D> {
         self.inner.cpu_addr(addr, len)
     }
 
+    fn granule_len(&self) -> u64 {
+        self.inner.granule_len()
+    }
+
+    fn write_back(&self, addr: D::Addr, len: u64) {
+        self.inner.write_back(addr, len);
+    }
+
     fn leaked(&self, leak: Leak) {
         self.inner.leaked(leak);
     }

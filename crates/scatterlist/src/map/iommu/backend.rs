@@ -383,6 +383,16 @@ unsafe impl<M: Memory, T: PageTable<Target = M::Addr>, R: RawMutex> Backend for 
         self.memory.cpu_addr(addr, len)
     }
 
+    fn granule_len(&self) -> u64 {
+        self.granule
+    }
+
+    fn write_back(&self, addr: M::Addr, len: u64) {
+        if self.reach.bus().memory().coherence() == CacheCoherence::Synced {
+            self.memory.clean(addr, len);
+        }
+    }
+
     fn leaked(&self, leak: Leak) {
         self.memory.leaked(leak);
     }
