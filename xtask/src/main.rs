@@ -11,6 +11,7 @@ mod process;
 mod programs;
 mod scratch;
 mod test;
+mod toolchain;
 mod workspace;
 
 use std::process::ExitCode;

@@ -8,6 +8,7 @@ mod libtest;
 mod licences;
 mod ordinary;
 mod readme;
+mod sanitizer;
 mod skips;
 mod spdx;
 mod suite;
@@ -55,6 +56,7 @@ pub(crate) fn run(filter: Option<&str>) -> Result<ExitCode> {
     tally.step("tests", |step| suite::run(&workspace, filter, scratch.path(), step));
     tally.step(ordinary::title(), |step| ordinary::run(&workspace, filter, scratch.path(), step));
     if filter.is_none() {
+        tally.step("address sanitizer", |step| sanitizer::run(&workspace, scratch.path(), step));
         tally.step("README", |step| readme::run(&workspace, scratch.path(), step));
     } else {
         println!("\nonly tests were run; without NAME the checks and the README run too");
