@@ -2,18 +2,19 @@
 //!
 //! [`count`] is shared with the other steps that run test binaries.
 
-use std::path::Path;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 
 use super::libtest::Reader;
 use super::skips::{self, SkipLog};
 use super::tally::Step;
 use super::{INSIDE, STEP_TIME};
 use crate::process::{self, Ended};
-use crate::programs;
 use crate::workspace::Workspace;
+use crate::{programs, toolchain};
 
 /// Runs the tests; their temporary files go below `scratch`.
 pub(crate) fn run(
@@ -24,7 +25,7 @@ pub(crate) fn run(
 ) -> Result<()> {
     let log = SkipLog::new(scratch, "skipped")?;
     let mut command = workspace.cargo(&["test", "--workspace", "--locked", "--no-fail-fast"]);
-    command.args(filter);
+    command.args(filter).env("RUSTDOC", rustdoc_that_reads_error_codes(scratch)?);
     let ended = count(command, &log, scratch, "", step, |_| {})?;
     if !ended.success() && step.failed == 0 {
         bail!("cargo test ended with {ended}, though no test failed");
@@ -57,4 +58,17 @@ pub(crate) fn count(
     })?;
     reader.finish(step, log.read()?, label);
     Ok(ended)
+}
+
+/// A rustdoc that obeys the error code of a `compile_fail,E0382` test. A stable one ignores it, so that such a test would
+/// pass whatever the reason is for which its code does not compile. The variable must not be set for all of cargo:
+/// build scripts look at it, and everything would be built twice.
+fn rustdoc_that_reads_error_codes(scratch: &Path) -> Result<PathBuf> {
+    let rustdoc = std::env::var("RUSTDOC").unwrap_or_else(|_| "rustdoc".to_owned());
+    let (name, value) = toolchain::BOOTSTRAP;
+    let file = scratch.join("rustdoc");
+    std::fs::write(&file, format!("#!/bin/sh\n{name}={value} exec '{rustdoc}' \"$@\"\n"))
+        .and_then(|()| std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)))
+        .with_context(|| format!("cannot write {}", file.display()))?;
+    Ok(file)
 }
