@@ -12,11 +12,18 @@ use crate::{process, toolchain};
 /// A target without an operating system; the core is built for it where its library is installed.
 const BARE_TARGETS: [&str; 3] = ["x86_64-unknown-none", "aarch64-unknown-none", "thumbv7em-none-eabihf"];
 
+/// Packages that are not of the workspace.
+const OUTSIDE: [&str; 1] = ["fuzz/Cargo.toml"];
+
 pub(crate) fn format(workspace: &Workspace, step: &mut Step) -> Result<()> {
     if component_missing(workspace, "fmt", "rustfmt", step) {
         return Ok(());
     }
-    cargo(workspace, &["fmt", "--all", "--check"], step)
+    cargo(workspace, &["fmt", "--all", "--check"], step)?;
+    for manifest in OUTSIDE {
+        cargo(workspace, &["fmt", "--manifest-path", manifest, "--check"], step)?;
+    }
+    Ok(())
 }
 
 pub(crate) fn clippy(workspace: &Workspace, step: &mut Step) -> Result<()> {
@@ -65,7 +72,12 @@ fn bare_target() -> Result<Option<&'static str>> {
 }
 
 /// Counts a skip when the subcommand of a toolchain component is not there.
-fn component_missing(workspace: &Workspace, subcommand: &str, component: &str, step: &mut Step) -> bool {
+pub(super) fn component_missing(
+    workspace: &Workspace,
+    subcommand: &str,
+    component: &str,
+    step: &mut Step,
+) -> bool {
     let there = workspace.cargo(&[subcommand, "--version"]).output().is_ok_and(|o| o.status.success());
     if !there {
         let reason = format!("the component is not installed: rustup component add {component}");
