@@ -76,6 +76,8 @@ fn check_here(workspace: &Workspace, step: &mut Step) -> Result<()> {
     let (allowed, banned) = (list(&rules, "allow")?, list(&rules, "deny")?);
 
     let host = toolchain::host()?;
+    // On a new machine nothing is downloaded yet. Without the network this fails, and everything may still be there.
+    process::run_loud(workspace.cargo(&["fetch", "--locked", "--target", &host]), STEP_TIME)?;
     let arguments =
         ["metadata", "--offline", "--locked", "--format-version", "1", "--filter-platform", &host];
     let metadata: Metadata = json_of(workspace.cargo(&arguments))?;
