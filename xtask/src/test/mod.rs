@@ -7,6 +7,7 @@ mod checks;
 mod fuzzing;
 mod libtest;
 mod licences;
+mod models;
 mod ordinary;
 mod readme;
 mod sanitizer;
@@ -58,6 +59,7 @@ pub(crate) fn run(filter: Option<&str>) -> Result<ExitCode> {
     tally.step(ordinary::title(), |step| ordinary::run(&workspace, filter, scratch.path(), step));
     if filter.is_none() {
         tally.step("address sanitizer", |step| sanitizer::run(&workspace, scratch.path(), step));
+        tally.step("models of threads", |step| models::run(&workspace, scratch.path(), step));
         tally.step("fuzz targets", |step| fuzzing::run(&workspace, step));
         tally.step("README", |step| readme::run(&workspace, scratch.path(), step));
     } else {
