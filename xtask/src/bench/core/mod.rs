@@ -8,6 +8,7 @@
 
 mod append;
 mod chains;
+mod descriptors;
 mod planning;
 
 use std::process::ExitCode;
@@ -67,6 +68,7 @@ pub(crate) fn run(words: &[&str]) -> Result<ExitCode> {
     ensure!(rounds > 0, "--rounds must be more than 0");
     let mut subjects = append::subjects()?;
     subjects.extend(planning::subjects()?);
+    subjects.extend(descriptors::subjects()?);
     subjects.extend(chains::subjects()?);
     println!("{rounds} rounds of {} subjects", subjects.len());
     for _ in 0..rounds {
