@@ -43,6 +43,8 @@ pub use mapped::{MapFailed, MapResult, Mapped};
 pub use memory::HeapMemory;
 pub use memory::{CoherentLayout, Leak, Memory, RawCoherent, Translate, Untranslatable};
 #[cfg(feature = "alloc")]
+pub(crate) use parts::parts;
+#[cfg(feature = "alloc")]
 pub use pool::{DmaPool, PoolError, PoolLayout, PoolObject};
 pub use reach::Reach;
 pub use scope::{Borrowed, with_mapped};
