@@ -1,16 +1,18 @@
 //! Everything a developer of bulkio runs, behind `cargo xtask`.
 //!
-//! `test` runs every check and every test and counts them; `bench` measures us beside our peers.
-//! Both work from a clean checkout, need no input, and write only below the target directory and one
-//! temporary directory on a disk. Exit status: 0 when all is well, 1 when a check failed, 2 when the
+//! `test` runs every check and every test and counts them; `fuzz` runs one fuzz target for longer; `bench`
+//! measures us beside our peers. All work from a clean checkout, need no input, and write only below the target
+//! directory and one temporary directory on a disk. Exit status: 0 when all is well, 1 when a check failed, 2 when the
 //! command line is wrong or the task could not be done.
 
 mod args;
 mod bench;
+mod fuzz;
 mod process;
 mod programs;
 mod scratch;
 mod test;
+mod toolchain;
 mod workspace;
 
 use std::process::ExitCode;
@@ -21,6 +23,7 @@ const USAGE: &str = "\
 usage: cargo xtask <task>
 
   test [NAME]     every check and every test; with NAME only the tests whose name contains it
+  fuzz NAME       one target of fuzz/ for longer  [--seconds N]
   bench copy      file to file beside dd, cp and fio  [--rounds N] [--size SIZE] [--dir DIR]
   bench core      the planner and the list beside their peers  [--rounds N]
 
@@ -46,6 +49,7 @@ fn run(words: &[String]) -> Result<ExitCode> {
         }
         ["test"] => test::run(None),
         ["test", name] if !name.starts_with('-') => test::run(Some(name)),
+        ["fuzz", name, rest @ ..] => fuzz::run(name, rest),
         ["bench", "copy", rest @ ..] => bench::copy::run(rest),
         ["bench", "core", rest @ ..] => bench::core::run(rest),
         other => bail!("there is no task `{}`\n\n{USAGE}", other.join(" ")),

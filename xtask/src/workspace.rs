@@ -49,6 +49,11 @@ impl Workspace {
 
     /// Builds with `arguments` and returns the files that can be run.
     pub(crate) fn build(&self, arguments: &[&str]) -> Result<Vec<Built>> {
+        self.build_with(self.cargo(arguments))
+    }
+
+    /// Runs a cargo command that builds and returns the files that can be run.
+    pub(crate) fn build_with(&self, mut command: Command) -> Result<Vec<Built>> {
         #[derive(Deserialize)]
         struct Message {
             manifest_path: Option<PathBuf>,
@@ -64,11 +69,10 @@ impl Workspace {
         struct Profile {
             test: bool,
         }
-        let mut command = self.cargo(arguments);
         command.arg("--message-format=json-render-diagnostics").stderr(Stdio::inherit());
         let output = command.output().with_context(|| format!("cannot run {command:?}"))?;
         if !output.status.success() {
-            bail!("`cargo {}` does not build: {}", arguments.join(" "), output.status);
+            bail!("{command:?} does not build: {}", output.status);
         }
         let mut built = Vec::new();
         for line in output.stdout.split(|byte| *byte == b'\n').filter(|line| line.starts_with(b"{")) {

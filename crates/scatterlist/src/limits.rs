@@ -427,6 +427,15 @@ impl Limits {
         Self::from_records(self.memory, Self::default().device)
     }
 
+    /// Returns these rules with pieces below `len` bytes copied: 0 for none, `u64::MAX` for all.
+    pub(crate) fn with_copy_below(&self, len: u64) -> Self {
+        let mut memory = self.memory;
+        if let Some(limit) = memory.limits.get_mut(LimitId::CopyBelow.slot()) {
+            limit.value = len;
+        }
+        Self::from_records(memory, self.device)
+    }
+
     /// Iterates over every limit with its name, those of memory first.
     pub fn iter(&self) -> impl Iterator<Item = (LimitId, Limit)> + '_ {
         self.memory.iter().chain(self.device.iter())

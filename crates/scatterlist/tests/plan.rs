@@ -1,151 +1,20 @@
 //! The planner's promise: any list, any valid limits, and the plan covers exactly the bytes, in order, within
-//! every hard limit. The checker below is written from the documentation of each limit, not from the planner.
+//! every hard limit. The checker in `plan_checker` is written from the documentation of each limit, not from the planner.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+mod plan_checker;
 
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use plan_checker::{POLICIES, Seg, check_request, run, value};
 use proptest::prelude::*;
-use scatterlist::plan::{Appender, Piece, PlanError, Policy, Ready, TryAppend, plan, try_append};
+use scatterlist::plan::{Appender, Policy, TryAppend, plan, try_append};
 use scatterlist::{
     Addr, Complete, Direction, Force, Lease, LimitId, Limits, Outcome, PhysAddr, Position, ScatterList,
-    Segment, Segments, Source,
+    Segment, Source,
 };
-
-type Seg = Segment<PhysAddr>;
-
-/// One request as the checker sees it.
-#[derive(Clone, Debug, PartialEq)]
-struct Planned {
-    position: Position,
-    len: u64,
-    pieces: Vec<Piece<PhysAddr>>,
-}
-
-fn collect<S: Segments<Addr = PhysAddr> + ?Sized>(ready: &Ready<'_, S>) -> Planned {
-    let pieces: Vec<_> = ready.pieces().collect();
-    let bounced: u64 =
-        pieces.iter().map(|piece| if let Piece::Bounce(bounce) = piece { bounce.len } else { 0 }).sum();
-    assert_eq!(bounced, ready.bounced_bytes());
-    Planned { position: ready.position(), len: ready.len_bytes(), pieces }
-}
-
-fn run<S: Segments<Addr = PhysAddr> + ?Sized>(
-    list: &S,
-    position: Position,
-    limits: &Limits,
-    policy: Policy,
-) -> (Vec<Planned>, Option<PlanError>) {
-    let mut planned = Vec::new();
-    let bytes = list.bytes();
-    let mut sum = 0;
-    for ready in plan(list, position, limits, policy) {
-        match ready {
-            Ok(ready) => {
-                sum += ready.len_bytes();
-                assert_eq!(ready.cut().is_none(), sum == bytes, "only the last request has no cut");
-                planned.push(collect(&ready));
-            }
-            Err(error) => return (planned, Some(error)),
-        }
-    }
-    assert_eq!(sum, bytes, "every byte is planned: {planned:?}");
-    (planned, None)
-}
-
-fn value(limits: &Limits, id: LimitId) -> u64 {
-    let limit = limits.get(id);
-    if limit.force == Force::Hard { limit.value } else { id.neutral() }
-}
-
-/// Checks one request against every hard limit, and its bytes against the list from byte `from` on.
-fn check_request(list: &[Seg], from: u64, request: &Planned, limits: &Limits, policy: Policy) {
-    let get = |id| value(limits, id);
-    let sum: u64 = request.pieces.iter().map(Piece::len_bytes).sum();
-    let stated = || {
-        limits
-            .iter()
-            .filter(|(id, limit)| limit.value != id.neutral())
-            .map(|(id, limit)| (id.name(), limit.value))
-    };
-    assert_eq!(sum, request.len, "{policy:?} {request:?} {list:?} {:?}", stated().collect::<Vec<_>>());
-    assert_eq!(request.len % get(LimitId::TotalLenAlign), 0, "total_len_align");
-    assert_eq!(request.len % get(LimitId::PositionAlign), 0, "length by position_align");
-    assert!(request.len >= get(LimitId::TransferLenMin), "transfer_len_min");
-    assert!(request.len <= get(LimitId::TransferLenMax), "transfer_len_max");
-    if let Position::At(at) = request.position {
-        assert_eq!(at % get(LimitId::PositionAlign), 0, "position_align");
-        assert!(at + request.len <= get(LimitId::Capacity), "capacity");
-        let chunk = get(LimitId::ChunkLen);
-        if chunk != 0 {
-            let start = u128::from(at) + u128::from(limits.get(LimitId::PositionOffset).value);
-            let last = start + u128::from(request.len) - 1;
-            assert_eq!(start / u128::from(chunk), last / u128::from(chunk), "chunk_len");
-        }
-    }
-    assert!(request.pieces.len() as u64 <= get(LimitId::PiecesMax), "pieces_max");
-
-    let gap = get(LimitId::GapBoundary).max(1);
-    let boundary = get(LimitId::SegmentBoundary);
-    let page = get(LimitId::PageLen);
-    let mut at = from;
-    let mut segments = 0;
-    let mut end = None;
-    for piece in &request.pieces {
-        let len = piece.len_bytes();
-        let start = match piece {
-            Piece::Direct(segment) => {
-                assert_eq!(segment.addr().raw(), address_of(list, at, len), "bytes in order");
-                assert!(segment.addr().raw() >= get(LimitId::AddrMin), "addr_min");
-                assert!(segment.end() - 1 <= get(LimitId::AddrMax), "addr_max");
-                segment.addr().raw()
-            }
-            Piece::Bounce(bounce) => {
-                assert!(matches!(policy, Policy::WholeOrBounce | Policy::SplitOrBounce));
-                let mask = get(LimitId::BounceOffsetMask);
-                let original = address_of(list, at, 1);
-                assert_eq!(bounce.start_bits & mask, original & mask, "bounce_offset_mask");
-                bounce.start_bits
-            }
-        };
-        // A buffer that must preserve odd low bits cannot be aligned as well: that much the owner of such limits asked for.
-        if matches!(piece, Piece::Direct(_)) || get(LimitId::BounceOffsetMask) == 0 {
-            assert_eq!(start % get(LimitId::AddrAlign), 0, "addr_align");
-        }
-        assert_eq!(len % get(LimitId::PieceLenAlign), 0, "piece_len_align");
-        assert!(len <= get(LimitId::SegmentLenMax), "segment_len_max");
-        // Without a boundary both are `None`.
-        assert_eq!(start.checked_div(boundary), (start + len - 1).checked_div(boundary), "segment_boundary");
-        if let Some(end) = end {
-            assert_eq!((end | start) % gap, 0, "gap_boundary");
-        }
-        segments += if page == 0 { 1 } else { (start % page + len).div_ceil(page) };
-        end = Some(start + len);
-        at += len;
-    }
-    assert!(segments <= get(LimitId::SegmentsMax), "segments_max: {segments}");
-}
-
-/// The address of byte `at`, of which `len` bytes must be contiguous.
-fn address_of(list: &[Seg], at: u64, len: u64) -> u64 {
-    let mut before = 0;
-    let mut iter = list.iter();
-    for segment in iter.by_ref() {
-        if at < before + segment.len() {
-            let address = segment.addr().raw() + (at - before);
-            let mut end = segment.end();
-            while end - address < len {
-                let next = iter.next().expect("contiguous bytes run on");
-                assert_eq!(next.addr().raw(), end, "direct bytes are contiguous");
-                end = next.end();
-            }
-            return address;
-        }
-        before += segment.len();
-    }
-    panic!("byte {at} lies past the list");
-}
 
 fn limits() -> impl Strategy<Value = Limits> {
     let sizes = prop_oneof![Just(1_u64), Just(2), Just(4), Just(64), Just(512), Just(520), Just(4096)];
@@ -238,9 +107,6 @@ fn unit(limits: &Limits) -> u64 {
 fn gcd(a: u64, b: u64) -> u64 {
     if b == 0 { a } else { gcd(b, a % b) }
 }
-
-const POLICIES: [Policy; 4] =
-    [Policy::WholeOrError, Policy::WholeOrBounce, Policy::SplitOrError, Policy::SplitOrBounce];
 
 struct Told(Rc<RefCell<Vec<Outcome>>>);
 

@@ -1,23 +1,29 @@
 //! The checks that need no test binary: format, lints, documentation, and the core without `std`.
 
-use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
 use super::STEP_TIME;
 use super::tally::Step;
-use crate::process;
 use crate::workspace::Workspace;
+use crate::{process, toolchain};
 
 /// A target without an operating system; the core is built for it where its library is installed.
 const BARE_TARGETS: [&str; 3] = ["x86_64-unknown-none", "aarch64-unknown-none", "thumbv7em-none-eabihf"];
+
+/// Packages that are not of the workspace.
+const OUTSIDE: [&str; 1] = ["fuzz/Cargo.toml"];
 
 pub(crate) fn format(workspace: &Workspace, step: &mut Step) -> Result<()> {
     if component_missing(workspace, "fmt", "rustfmt", step) {
         return Ok(());
     }
-    cargo(workspace, &["fmt", "--all", "--check"], step)
+    cargo(workspace, &["fmt", "--all", "--check"], step)?;
+    for manifest in OUTSIDE {
+        cargo(workspace, &["fmt", "--manifest-path", manifest, "--check"], step)?;
+    }
+    Ok(())
 }
 
 pub(crate) fn clippy(workspace: &Workspace, step: &mut Step) -> Result<()> {
@@ -40,7 +46,7 @@ pub(crate) fn documentation(workspace: &Workspace, step: &mut Step) -> Result<()
 
 pub(crate) fn without_std(workspace: &Workspace, step: &mut Step) -> Result<()> {
     let base = ["rustc", "--package", "scatterlist", "--lib", "--locked", "--no-default-features"];
-    let bare = bare_target(workspace)?;
+    let bare = bare_target()?;
     let variants: [&[&str]; 2] = [&[], &["--features", "alloc"]];
     for features in variants {
         let mut arguments = [base.as_slice(), features].concat();
@@ -56,17 +62,22 @@ pub(crate) fn without_std(workspace: &Workspace, step: &mut Step) -> Result<()> 
     Ok(())
 }
 
-fn bare_target(workspace: &Workspace) -> Result<Option<&'static str>> {
-    let mut command = Command::new("rustc");
-    command.args(["--print", "sysroot"]).current_dir(&workspace.root);
-    let output = command.output().context("cannot ask rustc for its folder")?;
-    let sysroot = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-    let libraries = Path::new(&sysroot).join("lib/rustlib");
-    Ok(BARE_TARGETS.into_iter().find(|target| libraries.join(target).join("lib").is_dir()))
+fn bare_target() -> Result<Option<&'static str>> {
+    for target in BARE_TARGETS {
+        if toolchain::libraries(target)?.is_dir() {
+            return Ok(Some(target));
+        }
+    }
+    Ok(None)
 }
 
 /// Counts a skip when the subcommand of a toolchain component is not there.
-fn component_missing(workspace: &Workspace, subcommand: &str, component: &str, step: &mut Step) -> bool {
+pub(super) fn component_missing(
+    workspace: &Workspace,
+    subcommand: &str,
+    component: &str,
+    step: &mut Step,
+) -> bool {
     let there = workspace.cargo(&[subcommand, "--version"]).output().is_ok_and(|o| o.status.success());
     if !there {
         let reason = format!("the component is not installed: rustup component add {component}");
@@ -80,7 +91,7 @@ fn cargo(workspace: &Workspace, arguments: &[&str], step: &mut Step) -> Result<(
     run(workspace.cargo(arguments), &format!("cargo {}", arguments.join(" ")), step)
 }
 
-fn run(command: Command, name: &str, step: &mut Step) -> Result<()> {
+pub(super) fn run(command: Command, name: &str, step: &mut Step) -> Result<()> {
     println!("+ {name}");
     let ended = process::run_loud(command, STEP_TIME)?;
     step.check(&format!("{name}: {ended}"), ended.success());

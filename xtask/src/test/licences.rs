@@ -6,15 +6,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 use serde::Deserialize;
 
 use super::tally::Step;
 use super::{STEP_TIME, spdx};
-use crate::process;
 use crate::workspace::{Workspace, json_of};
+use crate::{process, toolchain};
 
 const CRATES_IO: &str = "registry+https://github.com/rust-lang/crates.io-index";
 
@@ -76,7 +75,9 @@ fn check_here(workspace: &Workspace, step: &mut Step) -> Result<()> {
     let rules = std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
     let (allowed, banned) = (list(&rules, "allow")?, list(&rules, "deny")?);
 
-    let host = host_target()?;
+    let host = toolchain::host()?;
+    // On a new machine nothing is downloaded yet. Without the network this fails, and everything may still be there.
+    process::run_loud(workspace.cargo(&["fetch", "--locked", "--target", &host]), STEP_TIME)?;
     let arguments =
         ["metadata", "--offline", "--locked", "--format-version", "1", "--filter-platform", &host];
     let metadata: Metadata = json_of(workspace.cargo(&arguments))?;
@@ -161,13 +162,6 @@ fn list(rules: &str, name: &str) -> Result<Vec<String>> {
         bail!("deny.toml has no list `{name}` with one entry a line");
     }
     Ok(entries)
-}
-
-fn host_target() -> Result<String> {
-    let output = Command::new("rustc").arg("-vV").output().context("cannot run rustc")?;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let host = text.lines().find_map(|line| line.strip_prefix("host: "));
-    Ok(host.context("rustc -vV names no host")?.to_owned())
 }
 
 fn advisories(workspace: &Workspace, cargo_deny: bool, step: &mut Step) -> Result<()> {

@@ -4,10 +4,13 @@
 //! `N passed, N failed, N skipped`. The steps know nothing of each other; what two need is made here.
 
 mod checks;
+mod fuzzing;
 mod libtest;
 mod licences;
+mod models;
 mod ordinary;
 mod readme;
+mod sanitizer;
 mod skips;
 mod spdx;
 mod suite;
@@ -55,6 +58,9 @@ pub(crate) fn run(filter: Option<&str>) -> Result<ExitCode> {
     tally.step("tests", |step| suite::run(&workspace, filter, scratch.path(), step));
     tally.step(ordinary::title(), |step| ordinary::run(&workspace, filter, scratch.path(), step));
     if filter.is_none() {
+        tally.step("address sanitizer", |step| sanitizer::run(&workspace, scratch.path(), step));
+        tally.step("models of threads", |step| models::run(&workspace, scratch.path(), step));
+        tally.step("fuzz targets", |step| fuzzing::run(&workspace, step));
         tally.step("README", |step| readme::run(&workspace, scratch.path(), step));
     } else {
         println!("\nonly tests were run; without NAME the checks and the README run too");

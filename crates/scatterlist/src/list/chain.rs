@@ -7,6 +7,7 @@
 
 use alloc::collections::{LinkedList, linked_list};
 use core::fmt;
+use core::ops::ControlFlow;
 
 use super::chunk::{CHUNK_SEGMENTS_MAX, Chunk};
 use super::{Segment, Segments, Totals};
@@ -361,6 +362,17 @@ impl<A: Addr> Segments for ScatterList<A> {
 
     fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    #[inline]
+    fn visit_runs<B>(&self, mut visit: impl FnMut(&[Segment<A>]) -> ControlFlow<B>) -> ControlFlow<B> {
+        // One place that calls `visit`, so that it can be compiled into this loop.
+        let ends = [self.tail.as_slice(), self.open.as_slice()];
+        self.chain
+            .iter()
+            .map(Chunk::as_slice)
+            .chain(ends)
+            .try_for_each(|run| if run.is_empty() { ControlFlow::Continue(()) } else { visit(run) })
     }
 }
 

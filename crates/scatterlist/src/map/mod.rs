@@ -8,6 +8,8 @@
 
 mod backend;
 #[cfg(feature = "alloc")]
+mod bounce;
+#[cfg(feature = "alloc")]
 mod bytes;
 #[cfg(feature = "alloc")]
 pub mod checked;
@@ -37,6 +39,8 @@ pub mod translation_table;
 
 pub use backend::{Backend, BusSink, BusSlots, CpuSync, MapError, Resource, TargetError, Terms, Usage};
 #[cfg(feature = "alloc")]
+pub use bounce::{Bounce, BounceError, BounceFailed, BounceLayout, BounceMapping};
+#[cfg(feature = "alloc")]
 pub use coherent::{Coherent, Word};
 #[cfg(feature = "alloc")]
 pub use device::DmaDevice;
@@ -50,6 +54,8 @@ pub use mapped::{MapFailed, MapResult, Mapped};
 #[cfg(feature = "alloc")]
 pub use memory::HeapMemory;
 pub use memory::{CoherentLayout, Leak, Memory, RawCoherent, Translate, Untranslatable};
+#[cfg(feature = "alloc")]
+pub(crate) use parts::parts;
 #[cfg(feature = "alloc")]
 pub use pool::{DmaPool, PoolError, PoolLayout, PoolObject};
 #[cfg(feature = "alloc")]

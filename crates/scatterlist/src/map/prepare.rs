@@ -141,9 +141,9 @@ pub struct Prepared<D: DmaDevice, P: DescriptorPool, O, C, T> {
 /// Maps `request` for `target`, as one transfer, and encodes its descriptors in `format`.
 ///
 /// ```
-/// use scatterlist::desc::prp::PrpFormat;
+/// use scatterlist::desc::PrpFormat;
 /// use scatterlist::map::{Direct, DmaDevice, DmaPool, HeapMemory, Offset, PoolLayout, prepare};
-/// use scatterlist::{Direction, Lease, Position, Request};
+/// use scatterlist::{Addr, Direction, Lease, Position, Request};
 ///
 /// // PRPs of 4 KiB pages, lists of one page: the format says what limits that implies.
 /// let format = PrpFormat::new(4096)?;
@@ -156,11 +156,11 @@ pub struct Prepared<D: DmaDevice, P: DescriptorPool, O, C, T> {
 /// let flight = prepare(&target, request, &format).map_err(|failed| failed.error)?.into_flight();
 /// // The driver writes `command` into its queue and rings the doorbell; later the completion comes.
 /// let command = flight.command();
-/// assert_eq!(command.prp1.raw() % 4, 0);
+/// assert_eq!(command.prp1().raw() % 4, 0);
 /// // SAFETY: no device was ever told.
 /// let request = unsafe { flight.complete() }.unprepare();
 /// assert_eq!(target.pool().objects_out(), 0);
-/// # drop(request);
+/// assert_eq!(request.len_bytes(), 64 << 10);
 /// # Ok::<(), Box<dyn core::error::Error>>(())
 /// ```
 ///

@@ -1,9 +1,9 @@
 //! What happens when a request ends: [`Outcome`], [`Complete`], and [`Shared`], one completion behind
 //! several requests.
 
-use alloc::sync::Arc;
 use core::fmt;
-use core::sync::atomic::{AtomicU64, Ordering};
+
+use crate::sync::{Arc, AtomicU64, Ordering};
 
 /// How a transfer failed: the kernel's error number or the device's own status, never mixed.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]

@@ -4,9 +4,9 @@
 //! the window, on a multiple of the size rounded up to a power of two, and disjoint, and what is freed must come back. A
 //! case without requests tells its property in words: it runs the 64-bit device, which is the one there is.
 
+use scatterlist::map::DmaDirection;
 use scatterlist::map::iommu::{
-    Access, FourLevelTable, IovaAllocator, IovaRange, IovaRequest, Layout, LayoutRules, LeafCursor as _,
-    PageTable,
+    FourLevelTable, IovaAllocator, IovaRange, IovaRequest, Layout, LayoutRules, LeafCursor as _, PageTable,
 };
 use scatterlist::{Addr as _, BusAddr, PhysAddr, Segment};
 use serde_json::Value;
@@ -56,7 +56,7 @@ fn through_a_table(
 ) -> Verdict {
     let mut table: FourLevelTable = FourLevelTable::new(1 << 16);
     for placed in layout.placed() {
-        let mut cursor = table.cursor(base, Access::Read);
+        let mut cursor = table.cursor(base, DmaDirection::ToDevice);
         cursor.skip(placed.offset);
         cursor.map(placed.target, placed.bytes).map_err(|error| error.to_string())?;
     }

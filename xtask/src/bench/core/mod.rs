@@ -8,6 +8,7 @@
 
 mod append;
 mod chains;
+mod iova;
 mod planning;
 
 use std::process::ExitCode;
@@ -68,6 +69,7 @@ pub(crate) fn run(words: &[&str]) -> Result<ExitCode> {
     let mut subjects = append::subjects()?;
     subjects.extend(planning::subjects()?);
     subjects.extend(chains::subjects()?);
+    subjects.extend(iova::subjects()?);
     println!("{rounds} rounds of {} subjects", subjects.len());
     for _ in 0..rounds {
         for subject in &mut subjects {

@@ -15,7 +15,7 @@ use lock_api::{Mutex, RawMutex};
 
 use super::iova::{IovaAllocator, IovaError, IovaRange, IovaRequest};
 use super::layout::{Layout, LayoutError, LayoutRules};
-use super::page_table::{self, Access, LeafCursor as _, PageTable};
+use super::page_table::{self, LeafCursor as _, PageTable};
 use crate::map::parts::parts;
 use crate::map::{
     Backend, BusSink, CoherentLayout, CpuSync, DmaDirection, Leak, MapError, Memory, RawCoherent, Reach,
@@ -111,7 +111,7 @@ impl<M: Memory, T: PageTable<Target = M::Addr>, R: RawMutex> Iommu<M, T, R> {
     /// Returns where the device's `bus` address leads, and how many bytes from there on follow in the page.
     pub fn translate(&self, bus: BusAddr) -> Option<(M::Addr, u64, DmaDirection)> {
         let found = self.domain.lock().table.translate(bus)?;
-        Some((found.target, found.bytes, found.access.into()))
+        Some((found.target, found.bytes, found.access))
     }
 
     /// The rules of a layout for bus segments within `limits`.
@@ -281,7 +281,7 @@ unsafe impl<M: Memory, T: PageTable<Target = M::Addr>, R: RawMutex> Backend for 
         let bytes = layout.reserve_bytes();
         // Its start is a multiple of its length's power of two, as a layout needs.
         let request = IovaRequest::new(bytes).limit(terms.bus_limits.hard().addr_max);
-        let access = Access::from(terms.usage.direction);
+        let access = terms.usage.direction;
         let enter = |table: &mut T, base: BusAddr| {
             let mut cursor = table.cursor(base, access);
             let mut at = 0_u64;
@@ -354,7 +354,7 @@ unsafe impl<M: Memory, T: PageTable<Target = M::Addr>, R: RawMutex> Backend for 
         let coherent_max = self.reach.bus().hard_value(LimitId::CoherentAddrMax);
         let limit = coherent_max.min(self.reach.bus().hard().addr_max);
         let request = IovaRequest::new(len).limit(limit).align(align);
-        let enter = |table: &mut T, base| table.map(base, raw.addr, len, Access::ReadWrite);
+        let enter = |table: &mut T, base| table.map(base, raw.addr, len, DmaDirection::Both);
         let mut domain = self.domain.lock();
         match domain.enter(&request, enter) {
             Ok(range) => {
@@ -381,6 +381,16 @@ unsafe impl<M: Memory, T: PageTable<Target = M::Addr>, R: RawMutex> Backend for 
 
     fn cpu_addr(&self, addr: M::Addr, len: u64) -> Option<CpuAddr> {
         self.memory.cpu_addr(addr, len)
+    }
+
+    fn granule_len(&self) -> u64 {
+        self.granule
+    }
+
+    fn write_back(&self, addr: M::Addr, len: u64) {
+        if self.reach.bus().memory().coherence() == CacheCoherence::Synced {
+            self.memory.clean(addr, len);
+        }
     }
 
     fn leaked(&self, leak: Leak) {

@@ -4,63 +4,10 @@
 //! driver that pins and translates. Mapping goes through a cursor, which remembers the lowest level it stands in,
 //! so that page after page costs no walk. Each call does all of what is asked, or nothing, and says why.
 //! What a device may have cached goes away with [`flush`](PageTable::flush): once for a batch, by the caller.
+#![expect(unsafe_code, reason = "a trait that promises what a device reaches")]
 
 use crate::map::DmaDirection;
-use crate::{Addr, BusAddr, Direction};
-
-/// What a device may do with mapped memory.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Access {
-    /// The device reads: memory to device.
-    Read,
-    /// The device writes: device to memory.
-    Write,
-    /// The device does both.
-    ReadWrite,
-}
-
-impl Access {
-    /// Says whether the device may read.
-    #[must_use]
-    pub const fn reads(self) -> bool {
-        matches!(self, Self::Read | Self::ReadWrite)
-    }
-
-    /// Says whether the device may write.
-    #[must_use]
-    pub const fn writes(self) -> bool {
-        matches!(self, Self::Write | Self::ReadWrite)
-    }
-}
-
-impl From<Direction> for Access {
-    fn from(direction: Direction) -> Self {
-        match direction {
-            Direction::ToDevice => Self::Read,
-            Direction::FromDevice => Self::Write,
-        }
-    }
-}
-
-impl From<DmaDirection> for Access {
-    fn from(direction: DmaDirection) -> Self {
-        match direction {
-            DmaDirection::ToDevice => Self::Read,
-            DmaDirection::FromDevice => Self::Write,
-            DmaDirection::Both => Self::ReadWrite,
-        }
-    }
-}
-
-impl From<Access> for DmaDirection {
-    fn from(access: Access) -> Self {
-        match access {
-            Access::Read => Self::ToDevice,
-            Access::Write => Self::FromDevice,
-            Access::ReadWrite => Self::Both,
-        }
-    }
-}
+use crate::{Addr, BusAddr};
 
 /// Where a bus address leads.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -72,7 +19,7 @@ pub struct Translation<A: Addr> {
     /// Bytes of the page.
     pub page_bytes: u64,
     /// What the device may do there.
-    pub access: Access,
+    pub access: DmaDirection,
 }
 
 /// What an [`unmap`](PageTable::unmap) took away.
@@ -197,7 +144,12 @@ pub enum UnmapError {
 }
 
 /// A table from the bus addresses of a device to memory.
-pub trait PageTable {
+///
+/// # Safety
+/// 1. A device reaches what [`map`](Self::map) or the cursor was told, and nothing else, and only as `access` says.
+/// 2. What [`unmap`](Self::unmap) took away no device reaches after the next [`flush`](Self::flush) of the range.
+/// 3. A call that fails changes nothing.
+pub unsafe trait PageTable {
     /// The kind of address that it maps to.
     type Target: Addr;
     /// A place in the table.
@@ -212,7 +164,7 @@ pub trait PageTable {
     fn iova_max(&self) -> BusAddr;
 
     /// Starts mapping at `iova`, for a device that may do `access`.
-    fn cursor(&mut self, iova: BusAddr, access: Access) -> Self::Cursor<'_>;
+    fn cursor(&mut self, iova: BusAddr, access: DmaDirection) -> Self::Cursor<'_>;
 
     /// Maps `bytes` of contiguous memory from `target` on, by the largest pages that fit.
     ///
@@ -223,7 +175,7 @@ pub trait PageTable {
         iova: BusAddr,
         target: Self::Target,
         bytes: u64,
-        access: Access,
+        access: DmaDirection,
     ) -> Result<(), MapError> {
         self.cursor(iova, access).map(target, bytes)
     }

@@ -5,16 +5,19 @@
 //! devices whose translation is software.
 //!
 //! Table pages that have become empty stay where they are, so that ranges that come and go cost no allocation. At each
-//! flush, after the invalidation, the oldest ones beyond [`EMPTY_TABLES_MAX`] are freed. A larger page may take the place of empty ones at once. The number of
-//! table pages is bounded by what the table was made with.
+//! flush, after the invalidation, the oldest ones beyond [`EMPTY_TABLES_MAX`] are freed: so no more than that are left, and the
+//! tables above them. A larger page may take the place of empty ones at once. The number of table pages is bounded by
+//! what the table was made with.
+#![expect(unsafe_code, reason = "promises what a device reaches")]
 
 mod store;
 
 use core::marker::PhantomData;
 
 use self::store::{EMPTY, Store, Walk, fan_index, level_bytes};
-use super::page_table::{Access, LeafCursor, MapError, PageTable, Translation, UnmapError, Unmapped};
+use super::page_table::{LeafCursor, MapError, PageTable, Translation, UnmapError, Unmapped};
 use super::{align_down, is_aligned};
+use crate::map::DmaDirection;
 use crate::{Addr, BusAddr, PhysAddr};
 
 pub use self::store::{EMPTY_TABLES_MAX, TABLE_BYTES};
@@ -159,7 +162,9 @@ impl<A: Addr> FourLevelTable<A> {
     }
 }
 
-impl<A: Addr> PageTable for FourLevelTable<A> {
+// SAFETY: (1) an entry is what it was given; `translate`, by which software reaches through the table, reads
+// entries; (2) an entry that is gone translates to nothing, flushed or not; (3) each call checks the whole range first.
+unsafe impl<A: Addr> PageTable for FourLevelTable<A> {
     type Target = A;
     type Cursor<'t> = TableCursor<'t, A>;
 
@@ -172,9 +177,9 @@ impl<A: Addr> PageTable for FourLevelTable<A> {
     }
 
     #[inline]
-    fn cursor(&mut self, iova: BusAddr, access: Access) -> TableCursor<'_, A> {
-        let read = if access.reads() { READ } else { 0 };
-        let write = if access.writes() { WRITE } else { 0 };
+    fn cursor(&mut self, iova: BusAddr, access: DmaDirection) -> TableCursor<'_, A> {
+        let read = if access.device_reads() { READ } else { 0 };
+        let write = if access.device_writes() { WRITE } else { 0 };
         let mut cursor = TableCursor { at: iova.raw(), flags: read | write, leaf: NO_LEAF, table: self };
         cursor.find_leaf();
         cursor
@@ -227,9 +232,9 @@ fn translation<A: Addr>(walk: Walk, iova: u64) -> Translation<A> {
     let page_bytes = level_bytes(walk.level);
     let offset = iova & page_bytes.wrapping_sub(1);
     let access = match (walk.entry & READ != 0, walk.entry & WRITE != 0) {
-        (true, true) => Access::ReadWrite,
-        (true, false) => Access::Read,
-        _ => Access::Write,
+        (true, true) => DmaDirection::Both,
+        (true, false) => DmaDirection::ToDevice,
+        _ => DmaDirection::FromDevice,
     };
     let target = A::new(align_down(walk.entry, page_bytes) | offset);
     Translation { target, bytes: page_bytes.wrapping_sub(offset), page_bytes, access }

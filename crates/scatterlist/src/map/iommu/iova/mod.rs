@@ -261,7 +261,6 @@ impl IovaAllocator {
 
     #[cold]
     fn alloc_uncached(&mut self, ask: Ask, request: &IovaRequest) -> Result<IovaRange, IovaError> {
-        let slot = self.slot()?;
         let rounded = match ask.size.checked_next_power_of_two() {
             Some(size) if size <= CACHED_GRANULES_MAX => Ask { size, ..ask },
             _ => ask,
@@ -281,7 +280,7 @@ impl IovaAllocator {
                 free: self.bytes(self.runs.free()),
             });
         };
-        Ok(self.hand_out(slot, start, len))
+        self.hand_out(start, len)
     }
 
     /// Looks below 4 GiB first.
@@ -293,28 +292,26 @@ impl IovaAllocator {
         Some((start, size))
     }
 
-    /// The number of a record that is free, or of the next one to make.
-    fn slot(&self) -> Result<u32, IovaError> {
-        match self.vacant.last() {
-            Some(slot) => Ok(*slot),
-            None => u32::try_from(self.records.len())
-                .map_err(|_| IovaError::TooManyRanges { ranges: self.ranges }),
-        }
-    }
-
-    fn hand_out(&mut self, slot: u32, start: u64, len: u64) -> IovaRange {
+    /// Makes or reuses a record.
+    fn hand_out(&mut self, start: u64, len: u64) -> Result<IovaRange, IovaError> {
         let mut record = Record { start, len, serial: 0, out: true };
-        let old = usize::try_from(slot).ok().and_then(|slot| self.records.get_mut(slot));
-        if let Some(old) = old {
-            record.serial = old.serial.wrapping_add(1);
-            *old = record;
-            self.vacant.pop();
+        let slot = if let Some(slot) = self.vacant.pop() {
+            if let Some(old) = usize::try_from(slot).ok().and_then(|slot| self.records.get_mut(slot)) {
+                record.serial = old.serial.wrapping_add(1);
+                *old = record;
+            }
+            slot
         } else {
+            let Ok(slot) = u32::try_from(self.records.len()) else {
+                self.runs.give(start, len);
+                return Err(IovaError::TooManyRanges { ranges: self.ranges });
+            };
             self.records.push(record);
-        }
+            slot
+        };
         self.out = self.out.saturating_add(len);
         self.ranges = self.ranges.saturating_add(1);
-        IovaRange { addr: self.bytes(start), bytes: self.bytes(len), slot, serial: record.serial }
+        Ok(IovaRange { addr: self.bytes(start), bytes: self.bytes(len), slot, serial: record.serial })
     }
 }
 

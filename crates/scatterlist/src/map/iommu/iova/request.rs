@@ -2,7 +2,7 @@
 //!
 //! Everything here is bytes and inclusive limits, as a device states them; granules are inside the allocator.
 
-/// What is asked of an [`IovaAllocator`]: a length, and the rules of the device.
+/// What is asked of an [`IovaAllocator`](super::IovaAllocator): a length, and the rules of the device.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct IovaRequest {
     /// Bytes, rounded up to whole granules.
