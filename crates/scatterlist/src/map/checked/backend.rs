@@ -428,6 +428,14 @@ unsafe impl<D: Backend, R: RawMutex> Backend for Checked<D, R> {
         self.device.cpu_addr(addr, len)
     }
 
+    fn granule_len(&self) -> u64 {
+        self.device.granule_len()
+    }
+
+    fn write_back(&self, addr: D::Addr, len: u64) {
+        self.device.write_back(addr, len);
+    }
+
     fn leaked(&self, leak: Leak) {
         self.state.lock().ledger.dropped_in_flight(leak);
         self.device.leaked(leak);
