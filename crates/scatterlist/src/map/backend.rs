@@ -380,6 +380,7 @@ pub unsafe trait Backend {
     ///
     /// # Safety
     /// Both came from [`Backend::raw_alloc_coherent`] of this back end, once; neither CPU nor device uses the memory any more.
+    #[track_caller]
     unsafe fn raw_free_coherent(&self, raw: RawCoherent<Self::Addr>, bus: BusAddr);
 
     /// Returns where the CPU sees `len` bytes at `addr`.

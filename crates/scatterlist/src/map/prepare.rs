@@ -34,6 +34,7 @@ pub trait DescriptorPool {
     ///
     /// # Errors
     /// [`MapError::Shortage`] when all are out.
+    #[track_caller]
     fn fetch(&self) -> Result<Self::Object, MapError>;
 }
 
@@ -44,7 +45,6 @@ impl<D: DmaDevice, R: RawMutex> DescriptorPool for DmaPool<D, R> {
         usize::try_from(self.layout().len / 8).unwrap_or(usize::MAX)
     }
 
-    #[track_caller]
     fn fetch(&self) -> Result<PoolObject<D, R>, MapError> {
         DmaPool::fetch(self)
     }
@@ -93,6 +93,7 @@ enum Objects<T> {
 }
 
 impl<T> Objects<T> {
+    #[track_caller]
     fn fetch<P: DescriptorPool<Object = T>>(pool: &P, count: usize) -> Result<Self, MapError> {
         match count {
             0 => Ok(Self::None),
@@ -203,6 +204,7 @@ pub type PrepareResult<D, P, O, C, F> = Result<
 type Described<F, P> = (<F as DescriptorFormat>::Command, Objects<<P as DescriptorPool>::Object>);
 
 /// Fetches and fills the descriptors of what is mapped.
+#[track_caller]
 fn describe<D, P, O, F>(
     target: &DmaTarget<D, P>,
     mapped: &Mapped<D, O, Direction>,

@@ -95,7 +95,8 @@ impl fmt::Display for SpanSide {
 /// their own); `mapping` is the mapping that the call was about; `kind`, `direction`, `len` (bytes), `entries`,
 /// `cpu_addr` and `bus_addr` are what the caller passed; `index` and `span` tell which segment of the mapping;
 /// `fits` is how many bytes of the mapping are left from `bus_addr` on; `writes` says that the device wrote, else it
-/// read; `freed` is the mapping that had the address last, where the ledger still knows.
+/// read; `freed` is the mapping that had the address last, where the ledger still knows; `first` is the first bus
+/// address that the device may use.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "the fields are explained once, above")]
 #[non_exhaustive]
@@ -161,6 +162,20 @@ pub enum Finding {
     /// A mapping was still live when its device was released.
     #[error("{place}: the device is released with {live} mappings, among them {mapping}")]
     Leaked { place: Place, live: usize, mapping: Mapping },
+
+    /// A mapping is unmapped or synced with a list of other memory than was mapped.
+    #[error("{place}: passes segment {index}, {span}, which is not that of {mapping}")]
+    OtherMemory { place: Place, index: usize, span: Span, mapping: Mapping },
+    /// What a device may hold was dropped, so it stays taken for good. The place is that of the mapping, where it is
+    /// known.
+    #[error("{place}: {what} of {bytes} bytes was dropped while a device may hold it{}", Held(.mapping))]
+    DroppedInFlight {
+        place: Place,
+        what: &'static str,
+        bytes: u64,
+        first: Option<BusAddr>,
+        mapping: Option<Mapping>,
+    },
 
     /// What is synced is not mapped.
     #[error("{place}: syncs {bus_addr} for {sync_for}, which is not mapped{}", Was(.freed))]
@@ -259,6 +274,17 @@ impl fmt::Display for AfterFailure<'_> {
     }
 }
 
+struct Held<'a>(&'a Option<Mapping>);
+
+impl fmt::Display for Held<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(mapping) => write!(f, ": {mapping}"),
+            None => Ok(()),
+        }
+    }
+}
+
 struct Maybe<'a>(&'a Option<Mapping>);
 
 impl fmt::Display for Maybe<'_> {
@@ -293,6 +319,8 @@ impl Finding {
             | Self::UnmapDirection { place, .. }
             | Self::ErrorUnchecked { place, .. }
             | Self::Leaked { place, .. }
+            | Self::OtherMemory { place, .. }
+            | Self::DroppedInFlight { place, .. }
             | Self::SyncUnknown { place, .. }
             | Self::SyncRange { place, .. }
             | Self::SyncDirection { place, .. }

@@ -66,6 +66,30 @@ struct Record {
     cpu: Vec<Span>,
     bus: Vec<Span>,
     error: ErrorCheck,
+    /// Findings that hold unless the mapping is undone unused.
+    pending: Vec<Finding>,
+    /// It was told that this stays mapped for good.
+    dropped: bool,
+}
+
+/// How the bus segments of a mapping are judged.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Judge<'a> {
+    pub(super) limits: &'a Limits,
+    pub(super) segments: When,
+    /// Whether they must keep the low bits of their memory.
+    pub(super) offsets: bool,
+}
+
+/// When broken limits are told.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum When {
+    /// At once.
+    Now,
+    /// Once the mapping is used or ends elsewhere than where it was made: who made it may look, and undo it.
+    Later,
+    /// Never: they were found kept.
+    Never,
 }
 
 /// Whether the caller looked if the mapping had failed.
@@ -100,11 +124,16 @@ impl Ledger {
     /// Asks `regions` what is mapped from here on.
     #[must_use]
     pub fn with_regions(mut self, regions: impl Regions + Send + Sync + 'static) -> Self {
-        self.regions = Oracle::new(regions);
+        self.set_regions(regions);
         self
     }
 
-    const fn from_parts(limits: Limits, options: LedgerOptions) -> Self {
+    pub(super) fn set_regions(&mut self, regions: impl Regions + Send + Sync + 'static) {
+        self.regions = Oracle::new(regions);
+    }
+
+    /// `cache_line_len` is a power of two.
+    pub(super) const fn from_parts(limits: Limits, options: LedgerOptions) -> Self {
         Self {
             limits,
             options,
@@ -156,15 +185,19 @@ impl Ledger {
     /// Records a mapping that was made.
     #[track_caller]
     pub fn map(&mut self, call: MapCall<'_>) -> &[Finding] {
-        let (place, mark) = (Location::caller(), self.findings.len());
-        self.map_at(call, place);
+        let (place, mark, limits) = (Location::caller(), self.findings.len(), self.limits);
+        self.map_at(call, Judge { limits: &limits, segments: When::Now, offsets: true }, place);
         self.since(mark)
     }
 
     /// Notes that a mapping was refused, so that a use of the error value can name the place.
     #[track_caller]
     pub fn map_failed(&mut self) {
-        self.failed = Some(Location::caller());
+        self.map_failed_at(Location::caller());
+    }
+
+    pub(super) const fn map_failed_at(&mut self, place: Place) {
+        self.failed = Some(place);
     }
 
     /// Notes that the caller checked whether the mapping at `bus_addr` failed. Of several mappings that start there each
@@ -181,16 +214,17 @@ impl Ledger {
         }
     }
 
-    fn map_at(&mut self, call: MapCall<'_>, place: Place) {
+    /// Returns the id of the mapping, when it is recorded.
+    pub(super) fn map_at(&mut self, call: MapCall<'_>, judge: Judge<'_>, place: Place) -> Option<u64> {
         let MapCall { kind, direction, cpu, bus, entries, .. } = call;
         let (bytes, bus_bytes) = (bytes_of(cpu), bytes_of(bus));
         let Some(head) = bus.first() else {
             self.report(Finding::MapEmpty { place, kind, bytes });
-            return;
+            return None;
         };
         if head.addr == self.options.error_addr {
             self.failed = Some(place);
-            return;
+            return None;
         }
         let mapping = Mapping {
             kind,
@@ -211,12 +245,20 @@ impl Ledger {
             self.report(Finding::MapBytes { place, kind, cpu_bytes: bytes, bus_bytes });
         }
         self.check_regions(&call, place);
-        for broken in limits::broken(&self.limits, &call) {
-            let (index, why) = (broken.index, broken.why);
-            let span = bus.get(index).copied().unwrap_or(*head);
-            self.report(Finding::MapLimit { place, kind, index, span, why });
+        let mut pending = Vec::new();
+        if judge.segments != When::Never {
+            for limits::Broken { why, index } in limits::broken(judge.limits, &call) {
+                let span = bus.get(index).copied().unwrap_or(*head);
+                let finding = Finding::MapLimit { place, kind, index, span, why };
+                match judge.segments {
+                    When::Later => pending.push(finding),
+                    When::Now | When::Never => self.report(finding),
+                }
+            }
         }
-        if let Some(shifted) = limits::shifted(&self.limits, &call) {
+        if judge.offsets
+            && let Some(shifted) = limits::shifted(judge.limits, &call)
+        {
             let limits::Shifted { index, cpu_addr, mask } = shifted;
             let span = bus.get(index).copied().unwrap_or(*head);
             self.report(Finding::MapOffset { place, index, span, cpu_addr, mask });
@@ -226,12 +268,8 @@ impl Ledger {
 
         let spans = cpu.len().saturating_add(bus.len());
         if self.spans.saturating_add(spans) > self.options.spans_max {
-            if self.unrecorded == 0 {
-                let (live, max) = (self.spans, self.options.spans_max);
-                self.report(Finding::RecordFull { place, spans, live, max });
-            }
-            self.unrecorded = self.unrecorded.saturating_add(1);
-            return;
+            self.leave_out(spans, place);
+            return None;
         }
         let id = self.next_id;
         // One mapping a nanosecond would take five centuries to come round.
@@ -242,7 +280,24 @@ impl Ledger {
         self.lines.insert(&lines, direction, id);
         let needed = kind.error_is_in_address() && !call.error_checked;
         let error = if needed { ErrorCheck::Missing } else { ErrorCheck::NotNeeded };
-        self.live.insert(id, Record { mapping, cpu: cpu.to_vec(), bus: bus.to_vec(), error });
+        let (cpu, bus) = (cpu.to_vec(), bus.to_vec());
+        self.live.insert(id, Record { mapping, cpu, bus, error, pending, dropped: false });
+        Some(id)
+    }
+
+    /// Counts a mapping that is not recorded.
+    pub(super) fn leave_out(&mut self, spans: usize, place: Place) {
+        if self.unrecorded == 0 {
+            let (live, max) = (self.spans, self.options.spans_max);
+            self.report(Finding::RecordFull { place, spans, live, max });
+        }
+        self.unrecorded = self.unrecorded.saturating_add(1);
+    }
+
+    /// Reports what was found of a mapping and held back.
+    fn report_pending(&mut self, id: u64) {
+        let pending = self.live.get_mut(&id).map(|record| core::mem::take(&mut record.pending));
+        pending.into_iter().flatten().for_each(|finding| self.report(finding));
     }
 
     /// Each kind of forbidden memory is told once for a mapping.

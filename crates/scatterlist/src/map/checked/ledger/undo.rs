@@ -1,11 +1,12 @@
-//! The end of mappings: unmapped one by one, or left over when their device is released.
+//! The end of mappings: unmapped one by one, dropped while a device holds them, or left over when it is released.
 
 use core::panic::Location;
 
 use super::{ErrorCheck, Ledger, Record, starts_at};
-use crate::Addr;
-use crate::map::checked::call::{Call, MapKind};
+use crate::map::Leak;
+use crate::map::checked::call::{Call, MapKind, Span};
 use crate::map::checked::finding::{Finding, Freed, Place};
+use crate::{Addr, BusAddr};
 
 /// What an unmapping and the mapping that it means have in common.
 #[derive(Clone, Copy)]
@@ -57,7 +58,11 @@ impl Ledger {
         let (place, mark) = (Location::caller(), self.findings.len());
         let live = self.live.len();
         while let Some(id) = self.live.keys().next().copied() {
-            if let Some(mapping) = self.forget(id, place) {
+            self.report_pending(id);
+            let dropped = self.live.get(&id).is_some_and(|record| record.dropped);
+            if let Some(mapping) = self.forget(id, place)
+                && !dropped
+            {
                 self.report(Finding::Leaked { place, live, mapping });
             }
         }
@@ -65,7 +70,62 @@ impl Ledger {
         self.since(mark)
     }
 
-    fn unmap_at(&mut self, call: Call, place: Place) {
+    /// Notes that what a device may hold was dropped. It stays mapped, and is not told again at the release.
+    #[track_caller]
+    pub fn dropped_in_flight(&mut self, leak: Leak) -> &[Finding] {
+        let mark = self.findings.len();
+        let Leak { what, bytes, first } = leak;
+        let id = first.and_then(|first| self.held(first, bytes));
+        if let Some(id) = id {
+            self.report_pending(id);
+        }
+        let record = id.and_then(|id| self.live.get_mut(&id));
+        let mapping = record.map(|record| {
+            record.dropped = true;
+            record.mapping
+        });
+        let place = mapping.map_or(Location::caller(), |mapping| mapping.place);
+        self.report(Finding::DroppedInFlight { place, what, bytes, first, mapping });
+        self.since(mark)
+    }
+
+    /// Returns the mapping that starts at `first`, of `bytes` if there is one such, and not dropped yet.
+    fn held(&self, first: BusAddr, bytes: u64) -> Option<u64> {
+        let ids = self.heads.range(starts_at(first.raw())).map(|(_, id)| *id);
+        let rank = |id: &u64| {
+            let record = self.live.get(id)?;
+            (!record.dropped).then_some(record.mapping.bytes == bytes)
+        };
+        ids.filter_map(|id| Some((rank(&id)?, core::cmp::Reverse(id)))).max().map(|(_, id)| id.0)
+    }
+
+    /// Ends mapping `id`, whose bus addresses start at that of the call; `cpu` is the list that the caller passed.
+    /// Says whether it is the list that was mapped, as far as is known.
+    pub(in crate::map::checked) fn unmap_id(
+        &mut self,
+        id: u64,
+        call: Call,
+        cpu: &[Span],
+        place: Place,
+    ) -> bool {
+        let Some(record) = self.live.get(&id) else {
+            let (bus_addr, freed) = (call.bus_addr, self.history.last_at(call.bus_addr.raw()));
+            self.report(Finding::UnmapUnknown { place, bus_addr, inside: None, freed });
+            return true;
+        };
+        let agreement = Agreement::of(&call, record);
+        let (mapping, other) = (record.mapping, record.other_memory(cpu));
+        if place != mapping.place {
+            self.report_pending(id);
+        }
+        if let Some((index, span)) = other {
+            self.report(Finding::OtherMemory { place, index, span, mapping });
+        }
+        self.end(id, agreement, call, place);
+        other.is_none() && agreement.len && agreement.entries
+    }
+
+    pub(in crate::map::checked) fn unmap_at(&mut self, call: Call, place: Place) {
         let addr = call.bus_addr.raw();
         if addr == self.options.error_addr {
             self.report(Finding::UnmapError { place, addr, failed: self.failed });
@@ -82,7 +142,13 @@ impl Ledger {
             // It may be one that is not recorded and starts at the same address.
             return;
         }
-        let unchecked = self.is_unchecked(id, addr);
+        self.report_pending(id);
+        self.end(id, agreement, call, place);
+    }
+
+    /// Takes a mapping out of the record, and reports what the call says of it that is not so.
+    fn end(&mut self, id: u64, agreement: Agreement, call: Call, place: Place) {
+        let unchecked = self.is_unchecked(id, call.bus_addr.raw());
         let Some(mapping) = self.forget(id, place) else { return };
         let Call { kind, len, direction, entries, cpu_addr, .. } = call;
         if !agreement.len {

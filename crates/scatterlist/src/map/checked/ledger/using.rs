@@ -2,6 +2,7 @@
 //! CPU.
 
 use core::cmp::Reverse;
+use core::ops::Range;
 use core::panic::Location;
 
 use super::{Ledger, Record};
@@ -27,6 +28,25 @@ impl Record {
             bytes = bytes.saturating_add(span.len);
         }
         bytes
+    }
+
+    /// Returns the bus address of byte `at`, or just past the last one where there is no such byte.
+    fn bus_at(&self, at: u64) -> BusAddr {
+        let mut rest = at;
+        for span in &self.bus {
+            if rest < span.len {
+                return BusAddr::new(span.addr.saturating_add(rest));
+            }
+            rest = rest.saturating_sub(span.len);
+        }
+        BusAddr::new(self.bus.last().map_or(0, |span| span.addr.saturating_add(span.len)))
+    }
+
+    /// Returns the first segment of `cpu` that is not the one that was mapped. Where only the count differs, that is
+    /// told as such.
+    pub(super) fn other_memory(&self, cpu: &[Span]) -> Option<(usize, Span)> {
+        let mut both = cpu.iter().zip(&self.cpu).enumerate();
+        both.find(|(_, (span, mapped))| span != mapped).map(|(index, (span, _))| (index, *span))
     }
 
     /// Returns how many bytes of the whole mapping are left from `addr` on, which lies in segment `index`.
@@ -69,6 +89,10 @@ impl Ledger {
     #[track_caller]
     pub fn device_access(&mut self, bus_addr: BusAddr, len: u64, writes: bool) -> &[Finding] {
         let (place, mark) = (Location::caller(), self.findings.len());
+        let held_back = self.reaching(bus_addr.raw()).find(|(_, record)| !record.pending.is_empty());
+        if let Some((owner, _)) = held_back {
+            self.report_pending(owner.id);
+        }
         if let Err(finding) = self.check_access(bus_addr, len, writes, place) {
             self.report_if_complete(finding);
         }
@@ -129,22 +153,62 @@ impl Ledger {
                 mapping,
             });
         }
-        if !turns {
-            self.report_if_complete(Finding::SyncDirection { place, sync_for, direction, mapping });
-            match (sync_for, mapping.direction) {
-                (SyncFor::Cpu, DmaDirection::ToDevice) => {
-                    self.report_if_complete(Finding::SyncReadOnly { place, mapping });
-                }
-                (SyncFor::Device, DmaDirection::FromDevice) => {
-                    self.report_if_complete(Finding::SyncWriteOnly { place, mapping });
-                }
-                _ => {}
-            }
+        if !turns && self.unrecorded == 0 {
+            self.report_turned(mapping, sync_for, direction, place);
         }
         if !counts {
             let entries = call.entries.unwrap_or(mapping.entries);
             self.report_if_complete(Finding::SyncEntries { place, sync_for, entries, mapping });
         }
+    }
+
+    fn report_turned(&mut self, mapping: Mapping, sync_for: SyncFor, direction: DmaDirection, place: Place) {
+        self.report(Finding::SyncDirection { place, sync_for, direction, mapping });
+        match (sync_for, mapping.direction) {
+            (SyncFor::Cpu, DmaDirection::ToDevice) => self.report(Finding::SyncReadOnly { place, mapping }),
+            (SyncFor::Device, DmaDirection::FromDevice) => {
+                self.report(Finding::SyncWriteOnly { place, mapping });
+            }
+            _ => {}
+        }
+    }
+
+    /// Bytes `range` of mapping `id` are synced; the call names it by its first bus address, and `cpu` is the list that
+    /// the caller passed. Says whether these are bytes of the list that was mapped, as far as is known.
+    pub(in crate::map::checked) fn sync_id(
+        &mut self,
+        id: u64,
+        call: Call,
+        (sync_for, range): (SyncFor, &Range<u64>),
+        cpu: &[Span],
+        place: Place,
+    ) -> bool {
+        self.report_pending(id);
+        let Some(record) = self.live.get(&id) else {
+            let (bus_addr, freed) = (call.bus_addr, self.history.last_at(call.bus_addr.raw()));
+            self.report(Finding::SyncUnknown { place, sync_for, bus_addr, freed });
+            return true;
+        };
+        let (mapping, other, direction) = (record.mapping, record.other_memory(cpu), call.direction);
+        let turns = mapping.direction == DmaDirection::Both || mapping.direction == direction;
+        let entries = call.entries.filter(|entries| *entries != mapping.entries);
+        let fits = range.start <= range.end && range.end <= mapping.bytes;
+        if !fits {
+            let fits = mapping.bytes.saturating_sub(range.start);
+            let bus_addr = record.bus_at(range.start);
+            let len = range.end.saturating_sub(range.start);
+            self.report(Finding::SyncRange { place, sync_for, bus_addr, len, fits, mapping });
+        }
+        if !turns {
+            self.report_turned(mapping, sync_for, direction, place);
+        }
+        if let Some(entries) = entries {
+            self.report(Finding::SyncEntries { place, sync_for, entries, mapping });
+        }
+        if let Some((index, span)) = other {
+            self.report(Finding::OtherMemory { place, index, span, mapping });
+        }
+        fits && entries.is_none() && other.is_none()
     }
 
     fn check_access(&self, bus_addr: BusAddr, len: u64, writes: bool, place: Place) -> Result<(), Finding> {
