@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use proptest::prelude::*;
 use scatterlist::desc::DescriptorMemory as _;
+use scatterlist::desc::virtqueue::RingMemory as _;
 use scatterlist::map::{
     CoherentLayout, Direct, DmaDevice as _, DmaPool, HeapMemory, MapError, Offset, PoolError, PoolLayout,
     Resource,
@@ -92,7 +93,7 @@ fn a_pool_is_bounded_and_objects_come_back() {
     // Objects outlive the handle to their pool.
     drop(pool);
     assert!(out[0].put(7, 1) && !out[0].put(8, 1));
-    assert_eq!((out[0].load(7), out[0].load(8)), (Some(1), None));
+    assert_eq!((out[0].get(7), out[0].get(8)), (Some(1), None));
 }
 
 #[test]
@@ -108,7 +109,7 @@ fn threads_share_a_pool_and_no_two_hold_one_object() {
                     let mut mine: Vec<_> = (0..10).map(|_| pool.fetch().unwrap()).collect();
                     let word = id << 32 | turn;
                     assert!(mine.iter_mut().all(|object| object.put(0, word)));
-                    assert!(mine.iter().all(|object| object.load(0) == Some(word)));
+                    assert!(mine.iter().all(|object| object.get(0) == Some(word)));
                     fetched.fetch_add(10, Ordering::Relaxed);
                 }
             });

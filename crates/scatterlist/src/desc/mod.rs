@@ -5,8 +5,15 @@
 //! and a **walker** that reads the bytes as the controller does. Shapes that look right can move the wrong bytes, so
 //! encoders are tested by what the walker collects. A format without a consumer in this repository is not written.
 
-use crate::plan::Ready;
-use crate::{BusAddr, Segments};
+pub mod ac97;
+mod format;
+pub mod prp;
+pub mod sgl;
+pub mod virtqueue;
+
+pub use format::{DescriptorFormat, PrpFormat, SglFormat};
+
+use crate::{Addr as _, BusAddr};
 
 /// Memory that an encoder fills and a device reads: little-endian words of 8 bytes at one bus address.
 ///
@@ -31,6 +38,22 @@ pub trait DescriptorMemory {
             if !self.put(index.saturating_add(stored), word) {
                 break;
             }
+            stored = stored.saturating_add(1);
+        }
+        stored
+    }
+
+    /// Stores pairs of words from `index` on while there is room for both. Returns how many pairs were stored.
+    fn fill_pairs(&mut self, index: usize, pairs: impl Iterator<Item = [u64; 2]>) -> usize
+    where
+        Self: Sized,
+    {
+        let room = self.len_words().saturating_sub(index) >> 1;
+        let mut stored = 0_usize;
+        for [first, second] in pairs.take(room) {
+            let at = index.saturating_add(stored.saturating_mul(2));
+            self.put(at, first);
+            self.put(at.saturating_add(1), second);
             stored = stored.saturating_add(1);
         }
         stored
@@ -73,33 +96,12 @@ impl DescriptorMemory for PlainMemory<'_> {
         let places = self.words.get_mut(index..).unwrap_or_default();
         places.iter_mut().zip(words).map(|(place, word)| *place = word.to_le()).count()
     }
-}
 
-/// A format that [`map::prepare`](crate::map::prepare) encodes: how much pool memory a request needs, and what the
-/// command then says.
-pub trait DescriptorFormat {
-    /// What goes into the command or register: pointers to the data or to the descriptors.
-    type Command;
-
-    /// Why a request cannot be encoded.
-    type Error: core::error::Error + 'static;
-
-    /// Returns how many objects of `object_words` words each the request needs; 0 where the command holds all.
-    ///
-    /// # Errors
-    /// Where no number of objects would do.
-    fn objects_needed<S>(&self, ready: &Ready<'_, S>, object_words: usize) -> Result<usize, Self::Error>
-    where
-        S: Segments<Addr = BusAddr> + ?Sized;
-
-    /// Encodes the request into as many objects as were needed.
-    ///
-    /// # Errors
-    /// Where the request breaks the format's own limits.
-    fn encode<S, M>(&self, ready: &Ready<'_, S>, objects: &mut [M]) -> Result<Self::Command, Self::Error>
-    where
-        S: Segments<Addr = BusAddr> + ?Sized,
-        M: DescriptorMemory;
+    #[inline]
+    fn fill_pairs(&mut self, index: usize, pairs: impl Iterator<Item = [u64; 2]>) -> usize {
+        let (places, _) = self.words.get_mut(index..).unwrap_or_default().as_chunks_mut();
+        places.iter_mut().zip(pairs).map(|(place, pair)| *place = pair.map(u64::to_le)).count()
+    }
 }
 
 /// Memory as a device reads it, by bus address: what a walker walks through.
@@ -117,4 +119,41 @@ pub trait BusRead {
 pub struct Unreadable {
     /// The address.
     pub addr: BusAddr,
+}
+
+impl BusRead for PlainMemory<'_> {
+    fn read(&self, addr: BusAddr, into: &mut [u8]) -> Result<(), Unreadable> {
+        let start = addr.checked_offset_from(self.bus_addr).and_then(|at| usize::try_from(at).ok());
+        let start = start.ok_or(Unreadable { addr })?;
+        let words = self.words.iter().skip(start >> 3);
+        let bytes = words.flat_map(|word| u64::from_le(*word).to_le_bytes()).skip(start & 7);
+        let wanted = into.len();
+        let read = into.iter_mut().zip(bytes).map(|(to, byte)| *to = byte).count();
+        if read < wanted {
+            let past = u64::try_from(read).ok().and_then(|read| addr.checked_add(read));
+            return Err(Unreadable { addr: past.unwrap_or(addr) });
+        }
+        Ok(())
+    }
+}
+
+/// Several memories that a device sees: a read is answered by the first that can.
+impl<R: BusRead> BusRead for [R] {
+    fn read(&self, addr: BusAddr, into: &mut [u8]) -> Result<(), Unreadable> {
+        let mut answer = Err(Unreadable { addr });
+        for memory in self {
+            answer = memory.read(addr, into);
+            if answer.is_ok() {
+                break;
+            }
+        }
+        answer
+    }
+}
+
+/// Reads a little-endian word as a device does.
+fn read_word<R: BusRead + ?Sized>(bus: &R, addr: BusAddr) -> Result<u64, Unreadable> {
+    let mut bytes = [0; 8];
+    bus.read(addr, &mut bytes)?;
+    Ok(u64::from_le_bytes(bytes))
 }

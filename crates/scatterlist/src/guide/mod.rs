@@ -2,5 +2,6 @@
 //!
 //! No code: their examples are tests.
 
+pub mod drivers;
 pub mod names;
 pub mod ownership;

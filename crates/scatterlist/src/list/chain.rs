@@ -7,6 +7,7 @@
 
 use alloc::collections::{LinkedList, linked_list};
 use core::fmt;
+use core::ops::ControlFlow;
 
 use super::chunk::{CHUNK_SEGMENTS_MAX, Chunk};
 use super::{Segment, Segments, Totals};
@@ -361,6 +362,15 @@ impl<A: Addr> Segments for ScatterList<A> {
 
     fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    #[inline]
+    fn visit_runs<B>(&self, mut visit: impl FnMut(&[Segment<A>]) -> ControlFlow<B>) -> ControlFlow<B> {
+        for chunk in &self.chain {
+            visit(chunk.as_slice())?;
+        }
+        visit(self.tail.as_slice())?;
+        visit(self.open.as_slice())
     }
 }
 

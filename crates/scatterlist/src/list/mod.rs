@@ -26,12 +26,14 @@ pub use segment::{Segment, SegmentError};
 pub use splice::SplitError;
 pub use totals::Totals;
 
+use core::ops::ControlFlow;
+
 use crate::Addr;
 
 /// A list of segments that the planner can walk.
 ///
 /// Implemented by [`ScatterList`] and by slices of [`Segment`]. Slices need not be canonical: the planner
-/// joins adjacent segments that no barrier parts.
+/// joins adjacent segments that no barrier parts. A list that keeps totals is canonical.
 pub trait Segments {
     /// The kind of address.
     type Addr: Addr;
@@ -48,6 +50,15 @@ pub trait Segments {
 
     /// Returns the bytes of the list; `u64::MAX` where they pass 64 bits.
     fn bytes(&self) -> u64;
+
+    /// Hands every segment to `visit`, in order, in slices as long as the list has them, some of which may be empty:
+    /// for loops that must be fast. Ends early where `visit` breaks.
+    fn visit_runs<B>(
+        &self,
+        mut visit: impl FnMut(&[Segment<Self::Addr>]) -> ControlFlow<B>,
+    ) -> ControlFlow<B> {
+        self.segments().try_for_each(|segment| visit(core::slice::from_ref(&segment)))
+    }
 }
 
 impl<A: Addr> Segments for [Segment<A>] {
@@ -64,5 +75,9 @@ impl<A: Addr> Segments for [Segment<A>] {
 
     fn bytes(&self) -> u64 {
         self.iter().fold(0, |sum, segment| segment.len().saturating_add(sum))
+    }
+
+    fn visit_runs<B>(&self, mut visit: impl FnMut(&[Segment<A>]) -> ControlFlow<B>) -> ControlFlow<B> {
+        visit(self)
     }
 }

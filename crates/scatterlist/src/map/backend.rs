@@ -380,10 +380,19 @@ pub unsafe trait Backend {
     ///
     /// # Safety
     /// Both came from [`Backend::raw_alloc_coherent`] of this back end, once; neither CPU nor device uses the memory any more.
+    #[track_caller]
     unsafe fn raw_free_coherent(&self, raw: RawCoherent<Self::Addr>, bus: BusAddr);
 
     /// Returns where the CPU sees `len` bytes at `addr`.
     fn cpu_addr(&self, addr: Self::Addr, len: u64) -> Option<CpuAddr>;
+
+    /// Returns the size of the blocks, a power of two, in which the device sees memory: with a mapped segment it sees the
+    /// whole of every block that the segment touches. 1 where it sees no byte too many, or all of memory anyway.
+    fn granule_len(&self) -> u64;
+
+    /// Makes the device see what the CPU wrote to `len` bytes at `addr`, mapped or not: for a back end above, which
+    /// clears memory around what it maps. Does nothing where caches need no care.
+    fn write_back(&self, addr: Self::Addr, len: u64);
 
     /// Is told of memory that stays taken because a device may hold it.
     fn leaked(&self, leak: Leak);
@@ -482,6 +491,14 @@ macro_rules! by_pointer {
 
             fn cpu_addr(&self, addr: Self::Addr, len: u64) -> Option<CpuAddr> {
                 (**self).cpu_addr(addr, len)
+            }
+
+            fn granule_len(&self) -> u64 {
+                (**self).granule_len()
+            }
+
+            fn write_back(&self, addr: Self::Addr, len: u64) {
+                (**self).write_back(addr, len);
             }
 
             fn leaked(&self, leak: Leak) {

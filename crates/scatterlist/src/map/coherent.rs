@@ -14,6 +14,7 @@ use super::backend::{Backend, MapError};
 use super::flight::{Held, InFlight};
 use super::memory::{CoherentLayout, Leak, RawCoherent};
 use crate::desc::DescriptorMemory;
+use crate::desc::virtqueue::RingMemory;
 use crate::{BusAddr, Segment};
 
 mod sealed {
@@ -83,9 +84,10 @@ impl<D: Backend> Coherent<D> {
         }
     }
 
-    /// Returns the bytes of the memory.
+    /// Returns the bytes of the memory, as asked for; a back end may have allocated more.
     pub const fn len_bytes(&self) -> u64 {
-        self.raw.layout.len
+        let [segment] = &self.bus;
+        segment.len()
     }
 
     /// Returns where the device sees it. An address alone reaches nothing; see invariant 2.
@@ -195,6 +197,13 @@ impl<D: Backend> DescriptorMemory for Coherent<D> {
     fn put(&mut self, index: usize, word: u64) -> bool {
         let at = u64::try_from(index).unwrap_or(u64::MAX).saturating_mul(8);
         self.store(at, word).is_ok()
+    }
+}
+
+impl<D: Backend> RingMemory for Coherent<D> {
+    #[inline]
+    fn get(&self, index: usize) -> Option<u64> {
+        self.load(u64::try_from(index).ok()?.checked_mul(8)?).ok()
     }
 }
 

@@ -59,6 +59,14 @@ impl Offset {
         }
     }
 
+    #[cfg(feature = "alloc")]
+    const fn to_memory(self, bus: u64) -> Option<u64> {
+        match self {
+            Self::Up(bytes) => bus.checked_sub(bytes),
+            Self::Down(bytes) => bus.checked_add(bytes),
+        }
+    }
+
     /// The lowest memory address whose bus address is `bus` or more.
     const fn lowest(self, bus: u64) -> Option<u64> {
         match self {
@@ -89,6 +97,12 @@ impl<M: Memory> Direct<M> {
     /// Returns the memory.
     pub const fn memory(&self) -> &M {
         &self.memory
+    }
+
+    /// Returns the memory that a bus address leads to.
+    #[cfg(feature = "alloc")]
+    pub(crate) fn list_addr(&self, bus: BusAddr) -> Option<M::Addr> {
+        self.offset.to_memory(bus.raw()).map(M::Addr::new)
     }
 
     /// Returns the bus address of a run, when the device reaches all of it under `limits`.
@@ -248,6 +262,16 @@ unsafe impl<M: Memory> Backend for Direct<M> {
 
     fn cpu_addr(&self, addr: M::Addr, len: u64) -> Option<CpuAddr> {
         self.memory.cpu_addr(addr, len)
+    }
+
+    fn granule_len(&self) -> u64 {
+        1
+    }
+
+    fn write_back(&self, addr: M::Addr, len: u64) {
+        if self.reach.bus().memory().coherence() == CacheCoherence::Synced {
+            self.memory.clean(addr, len);
+        }
     }
 
     fn leaked(&self, leak: Leak) {

@@ -66,7 +66,8 @@ impl<D: Backend, O> Live<D, O> {
 }
 
 impl<D: Backend, O, Dir: MapDirection> Mapped<D, O, Dir> {
-    /// Maps `lease` under `terms`, whose direction is that of `direction`.
+    /// Maps `lease` under `terms`, whose direction is that of `direction`. Where that is undone, its place is the caller's.
+    #[track_caller]
     pub(crate) fn map(
         device: D,
         lease: Lease<D::Addr, O>,

@@ -8,7 +8,11 @@
 
 mod backend;
 #[cfg(feature = "alloc")]
+mod bounce;
+#[cfg(feature = "alloc")]
 mod bytes;
+#[cfg(feature = "alloc")]
+pub mod checked;
 #[cfg(feature = "alloc")]
 mod coherent;
 #[cfg(feature = "alloc")]
@@ -19,6 +23,8 @@ mod direction;
 mod flight;
 mod hardware;
 #[cfg(feature = "alloc")]
+pub mod iommu;
+#[cfg(feature = "alloc")]
 mod mapped;
 mod memory;
 mod parts;
@@ -28,8 +34,12 @@ mod pool;
 mod prepare;
 mod reach;
 mod scope;
+#[cfg(feature = "alloc")]
+pub mod translation_table;
 
 pub use backend::{Backend, BusSink, BusSlots, CpuSync, MapError, Resource, TargetError, Terms, Usage};
+#[cfg(feature = "alloc")]
+pub use bounce::{Bounce, BounceError, BounceFailed, BounceLayout, BounceMapping};
 #[cfg(feature = "alloc")]
 pub use coherent::{Coherent, Word};
 #[cfg(feature = "alloc")]
@@ -44,6 +54,8 @@ pub use mapped::{MapFailed, MapResult, Mapped};
 #[cfg(feature = "alloc")]
 pub use memory::HeapMemory;
 pub use memory::{CoherentLayout, Leak, Memory, RawCoherent, Translate, Untranslatable};
+#[cfg(feature = "alloc")]
+pub(crate) use parts::parts;
 #[cfg(feature = "alloc")]
 pub use pool::{DmaPool, PoolError, PoolLayout, PoolObject};
 #[cfg(feature = "alloc")]

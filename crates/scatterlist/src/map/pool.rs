@@ -17,6 +17,7 @@ use super::coherent::Coherent;
 use super::device::DmaDevice;
 use super::memory::CoherentLayout;
 use crate::desc::DescriptorMemory;
+use crate::desc::virtqueue::RingMemory;
 use crate::sync::Spin;
 use crate::{Addr as _, BusAddr};
 
@@ -231,13 +232,6 @@ pub struct PoolObject<D: Backend, R: RawMutex = Spin> {
 }
 
 impl<D: Backend, R: RawMutex> PoolObject<D, R> {
-    /// Loads the little-endian word of 8 bytes at `index`; `None` past the end.
-    #[must_use]
-    pub fn load(&self, index: usize) -> Option<u64> {
-        let (cut, at) = self.word(index)?;
-        cut.slab.load(at).ok()
-    }
-
     /// Returns the cut and where in its slab a word lies.
     #[inline]
     fn word(&self, index: usize) -> Option<(&Cut<D>, u64)> {
@@ -262,6 +256,14 @@ impl<D: Backend, R: RawMutex> DescriptorMemory for PoolObject<D, R> {
         let Some((cut, at)) = self.word(index) else { return false };
         // SAFETY: (1) the cut is this object's alone, and this is the only reference to the object.
         unsafe { cut.slab.store_shared(at, word) }.is_ok()
+    }
+}
+
+impl<D: Backend, R: RawMutex> RingMemory for PoolObject<D, R> {
+    #[inline]
+    fn get(&self, index: usize) -> Option<u64> {
+        let (cut, at) = self.word(index)?;
+        cut.slab.load(at).ok()
     }
 }
 

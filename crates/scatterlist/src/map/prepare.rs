@@ -34,6 +34,7 @@ pub trait DescriptorPool {
     ///
     /// # Errors
     /// [`MapError::Shortage`] when all are out.
+    #[track_caller]
     fn fetch(&self) -> Result<Self::Object, MapError>;
 }
 
@@ -44,7 +45,6 @@ impl<D: DmaDevice, R: RawMutex> DescriptorPool for DmaPool<D, R> {
         usize::try_from(self.layout().len / 8).unwrap_or(usize::MAX)
     }
 
-    #[track_caller]
     fn fetch(&self) -> Result<PoolObject<D, R>, MapError> {
         DmaPool::fetch(self)
     }
@@ -93,6 +93,7 @@ enum Objects<T> {
 }
 
 impl<T> Objects<T> {
+    #[track_caller]
     fn fetch<P: DescriptorPool<Object = T>>(pool: &P, count: usize) -> Result<Self, MapError> {
         match count {
             0 => Ok(Self::None),
@@ -140,9 +141,9 @@ pub struct Prepared<D: DmaDevice, P: DescriptorPool, O, C, T> {
 /// Maps `request` for `target`, as one transfer, and encodes its descriptors in `format`.
 ///
 /// ```
-/// use scatterlist::desc::prp::PrpFormat;
+/// use scatterlist::desc::PrpFormat;
 /// use scatterlist::map::{Direct, DmaDevice, DmaPool, HeapMemory, Offset, PoolLayout, prepare};
-/// use scatterlist::{Direction, Lease, Position, Request};
+/// use scatterlist::{Addr, Direction, Lease, Position, Request};
 ///
 /// // PRPs of 4 KiB pages, lists of one page: the format says what limits that implies.
 /// let format = PrpFormat::new(4096)?;
@@ -155,11 +156,11 @@ pub struct Prepared<D: DmaDevice, P: DescriptorPool, O, C, T> {
 /// let flight = prepare(&target, request, &format).map_err(|failed| failed.error)?.into_flight();
 /// // The driver writes `command` into its queue and rings the doorbell; later the completion comes.
 /// let command = flight.command();
-/// assert_eq!(command.prp1.raw() % 4, 0);
+/// assert_eq!(command.prp1().raw() % 4, 0);
 /// // SAFETY: no device was ever told.
 /// let request = unsafe { flight.complete() }.unprepare();
 /// assert_eq!(target.pool().objects_out(), 0);
-/// # drop(request);
+/// assert_eq!(request.len_bytes(), 64 << 10);
 /// # Ok::<(), Box<dyn core::error::Error>>(())
 /// ```
 ///
@@ -203,6 +204,7 @@ pub type PrepareResult<D, P, O, C, F> = Result<
 type Described<F, P> = (<F as DescriptorFormat>::Command, Objects<<P as DescriptorPool>::Object>);
 
 /// Fetches and fills the descriptors of what is mapped.
+#[track_caller]
 fn describe<D, P, O, F>(
     target: &DmaTarget<D, P>,
     mapped: &Mapped<D, O, Direction>,

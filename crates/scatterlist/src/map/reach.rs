@@ -19,7 +19,9 @@ impl Reach {
     /// Makes the views: `bus` are the limits in bus addresses, `list` what a list must keep for them.
     #[must_use]
     pub fn new(bus: &Limits, list: &Limits) -> Self {
-        Self { bus: *bus, bus_memory: bus.memory_only(), list: *list, list_memory: list.memory_only() }
+        // What a mapping must keep says nothing of what is cheaper to copy, which was copied already.
+        let bus_memory = bus.memory_only().with_copy_below(0);
+        Self { bus: *bus, bus_memory, list: *list, list_memory: list.memory_only() }
     }
 
     /// Makes the views of `limits` over `device`.

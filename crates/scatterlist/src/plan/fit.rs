@@ -66,23 +66,27 @@ pub(super) fn budget(position: Position, hard: &Hard) -> u64 {
 }
 
 /// Bytes from `at` to the end of its chunk in device space.
+#[inline(never)]
 fn chunk_left(at: u64, hard: &Hard) -> u64 {
     let offset = rem(at, hard.chunk_len).saturating_add(rem(hard.position_offset, hard.chunk_len));
     hard.chunk_len.saturating_sub(rem(offset, hard.chunk_len))
 }
 
-/// An upper bound of the physical segments: all pieces may start and end inside a page.
-#[inline]
+/// An upper bound of the physical segments.
+#[inline(always)]
 fn segments_max(totals: &Totals, hard: &Hard) -> u64 {
     if hard.page_mask == u64::MAX || hard.segments_max == u64::MAX {
         return totals.segments;
     }
     let aligned = totals.start_bits & hard.page_mask == 0;
     let pages = totals.bytes.checked_shr(hard.page_mask.count_ones()).unwrap_or(0);
-    // A piece of n bytes from the start of a page touches at most n / page + 1 pages, else one more.
     let extra = if aligned && totals.len_bits & hard.page_mask == 0 {
         0
+    } else if totals.gap_bits & hard.page_mask == 0 {
+        // All inner joins fall on pages: it is one run, which has a page more at each end at most.
+        if aligned { 1 } else { 2 }
     } else if aligned {
+        // A piece of n bytes from the start of a page touches at most n / page + 1 pages, else one more.
         totals.segments
     } else {
         totals.segments.saturating_mul(2)

@@ -23,7 +23,10 @@ pub(crate) use fit::fits_whole;
 pub use pieces::{Bounce, Piece, Pieces};
 pub use why::{PlanError, Why};
 
-use crate::{Limits, Position, Segments};
+use core::ops::ControlFlow;
+
+use crate::limits::Hard;
+use crate::{Addr, Limits, Position, Segment, Segments};
 use cursor::Cursor;
 use find::{Found, Span, find};
 
@@ -73,6 +76,7 @@ impl Policy {
 /// assert_eq!(lengths, [12288, 4096]);
 /// # Ok::<(), Box<dyn core::error::Error>>(())
 /// ```
+#[inline]
 pub fn plan<'a, S: Segments + ?Sized + 'a>(
     list: &'a S,
     position: Position,
@@ -98,12 +102,30 @@ pub struct Plan<'a, S: Segments + ?Sized + 'a> {
 /// One device-ready request: a position and the pieces to transfer there.
 #[derive(Debug)]
 pub struct Ready<'a, S: Segments + ?Sized + 'a> {
+    list: &'a S,
     limits: &'a Limits,
     position: Position,
+    len: u64,
+    /// Segments of the list, where the request is the whole of it.
+    segments: u64,
+    /// `None` where the request is the whole list, and each of its pieces one segment as it stands there.
+    part: Option<Part<S::Iter<'a>, S::Addr>>,
+}
+
+/// A request that the planner walked.
+#[derive(Clone, Debug)]
+struct Part<I, A: Addr> {
     found: Found,
-    start: Cursor<S::Iter<'a>, S::Addr>,
-    /// Every piece is one segment of the list, as it stands there.
-    verbatim: bool,
+    start: Cursor<I, A>,
+}
+
+/// Pieces of a request that follow each other. See [`Ready::visit_runs`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Run<'a, A: Addr> {
+    /// Direct pieces, possibly none.
+    Direct(&'a [Segment<A>]),
+    /// One bounced piece.
+    Bounce(Bounce),
 }
 
 impl<'a, S: Segments + ?Sized + 'a> Ready<'a, S> {
@@ -116,25 +138,82 @@ impl<'a, S: Segments + ?Sized + 'a> Ready<'a, S> {
     /// Returns the bytes of the request.
     #[must_use]
     pub const fn len_bytes(&self) -> u64 {
-        self.found.len
+        self.len
     }
 
     /// Returns why the request ends before the list does, or `None` for the last one.
     #[must_use]
-    pub const fn cut(&self) -> Option<Why> {
-        self.found.cut
+    pub fn cut(&self) -> Option<Why> {
+        self.part.as_ref().and_then(|part| part.found.cut)
     }
 
     /// Iterates over the pieces, in order.
     #[must_use]
     pub fn pieces(&self) -> Pieces<'a, S::Iter<'a>, S::Addr> {
-        Pieces::new(self.start.clone(), self.limits, self.found, self.verbatim)
+        match &self.part {
+            None => Pieces::whole(Cursor::new(self.list.segments()), self.limits, self.len),
+            Some(part) => Pieces::new(part.start.clone(), self.limits, part.found),
+        }
+    }
+
+    /// Returns the first piece.
+    #[must_use]
+    #[inline]
+    pub fn first(&self) -> Option<Piece<S::Addr>> {
+        let first = self.visit_runs(|run| match run {
+            Run::Direct(pieces) => match pieces.first() {
+                Some(first) => ControlFlow::Break(Piece::Direct(*first)),
+                None => ControlFlow::Continue(()),
+            },
+            Run::Bounce(bounce) => ControlFlow::Break(Piece::Bounce(bounce)),
+        });
+        first.break_value()
+    }
+
+    /// Returns how many pieces there are. Walks them, unless the request is a whole list.
+    #[must_use]
+    #[inline]
+    pub fn len_pieces(&self) -> u64 {
+        match &self.part {
+            None => self.segments,
+            Some(_) => self.pieces().fold(0, |count, _| count.saturating_add(1)),
+        }
+    }
+
+    /// Hands all pieces to `visit`, in order: direct ones in slices as long as the list has them. The way to go
+    /// over a request where every nanosecond counts. Ends early where `visit` breaks.
+    #[inline]
+    pub fn visit_runs<B>(&self, mut visit: impl FnMut(Run<'_, S::Addr>) -> ControlFlow<B>) -> ControlFlow<B> {
+        if self.part.is_none() {
+            return self.list.visit_runs(|run| visit(Run::Direct(run)));
+        }
+        self.visit_pieces(visit)
+    }
+
+    /// Returns the list and how many segments it has, where the request is the whole of it as it stands.
+    #[inline]
+    pub(crate) const fn whole(&self) -> Option<(&'a S, u64)> {
+        if self.part.is_none() { Some((self.list, self.segments)) } else { None }
+    }
+
+    /// Returns the rules that every piece keeps.
+    #[inline]
+    pub(crate) const fn hard(&self) -> &'a Hard {
+        self.limits.hard()
+    }
+
+    #[inline(never)]
+    fn visit_pieces<B>(&self, mut visit: impl FnMut(Run<'_, S::Addr>) -> ControlFlow<B>) -> ControlFlow<B> {
+        self.pieces().try_for_each(|piece| match piece {
+            Piece::Direct(segment) => visit(Run::Direct(core::slice::from_ref(&segment))),
+            Piece::Bounce(bounce) => visit(Run::Bounce(bounce)),
+        })
     }
 
     /// Returns how many bytes of the request are bounced. Walks the pieces, unless none can be.
     #[must_use]
     pub fn bounced_bytes(&self) -> u64 {
-        if self.verbatim {
+        if self.part.is_none() {
             return 0;
         }
         self.pieces().fold(0, |sum, piece| match piece {
@@ -144,25 +223,27 @@ impl<'a, S: Segments + ?Sized + 'a> Ready<'a, S> {
     }
 }
 
+/// What a plan yields, and nothing when it is done.
+type Next<'a, S> = Option<Result<Ready<'a, S>, PlanError>>;
+
 impl<'a, S: Segments + ?Sized + 'a> Plan<'a, S> {
-    fn first(&mut self) -> Result<Option<Ready<'a, S>>, PlanError> {
-        why::check_whole(self.position, self.left, self.limits)?;
-        let fits = |totals| fit::fits(&totals, self.position, self.limits);
-        if self.limits.hard().copy_below != 0 || !self.list.totals().is_some_and(fits) {
-            return Ok(None);
-        }
-        let found = Found { len: self.left, scan_end: self.left, bounce_head: None, cut: None };
-        self.left = 0;
-        let start = Cursor::new(self.list.segments());
-        Ok(Some(Ready { limits: self.limits, position: self.position, found, start, verbatim: true }))
+    /// Says that no request can be made, and none after it.
+    #[cold]
+    fn refused(&mut self) -> Next<'a, S> {
+        self.failed = true;
+        Some(Err(why::refusal(self.position, self.left, self.limits)))
     }
 
-    fn next_ready(&mut self) -> Result<Ready<'a, S>, PlanError> {
-        if self.cursor.is_none()
-            && let Some(whole) = self.first()?
-        {
-            return Ok(whole);
-        }
+    /// Yields the next request of a list that must be walked. Out of line, and straight into the place of the answer: a
+    /// request is a large value, and moving it costs as much as planning a list that fits.
+    #[inline(never)]
+    fn walked(&mut self) -> Next<'a, S> {
+        let next = self.walk();
+        self.failed = next.is_err();
+        Some(next)
+    }
+
+    fn walk(&mut self) -> Result<Ready<'a, S>, PlanError> {
         let mut cursor = self.cursor.take().unwrap_or_else(|| Cursor::new(self.list.segments()));
         let start = cursor.clone();
         let span = Span { visible: self.left, left: Some(self.left) };
@@ -172,7 +253,9 @@ impl<'a, S: Segments + ?Sized + 'a> Plan<'a, S> {
             cursor.skip(found.len);
         }
         self.cursor = Some(cursor);
-        let ready = Ready { limits: self.limits, position: self.position, found, start, verbatim: false };
+        let Self { list, limits, position, .. } = *self;
+        let part = Some(Part { found, start });
+        let ready = Ready { list, limits, position, len: found.len, segments: 0, part };
         self.left = self.left.saturating_sub(found.len);
         self.position = self
             .position
@@ -185,13 +268,27 @@ impl<'a, S: Segments + ?Sized + 'a> Plan<'a, S> {
 impl<'a, S: Segments + ?Sized + 'a> Iterator for Plan<'a, S> {
     type Item = Result<Ready<'a, S>, PlanError>;
 
-    fn next(&mut self) -> Option<Self::Item> {
+    #[inline]
+    fn next(&mut self) -> Next<'a, S> {
         if self.left == 0 || self.failed {
             return None;
         }
-        let ready = self.next_ready();
-        self.failed = ready.is_err();
-        Some(ready)
+        if self.cursor.is_some() {
+            return self.walked();
+        }
+        if !why::is_whole(self.position, self.left, self.limits) {
+            return self.refused();
+        }
+        match self.list.totals() {
+            Some(totals)
+                if fit::fits(&totals, self.position, self.limits) && self.limits.hard().copy_below == 0 =>
+            {
+                let len = core::mem::take(&mut self.left);
+                let Self { list, limits, position, .. } = *self;
+                Some(Ok(Ready { list, limits, position, len, segments: totals.segments, part: None }))
+            }
+            _ => self.walked(),
+        }
     }
 }
 

@@ -26,6 +26,12 @@ impl<A: Addr> Piece<A> {
     }
 }
 
+impl<A: Addr> From<Segment<A>> for Piece<A> {
+    fn from(segment: Segment<A>) -> Self {
+        Self::Direct(segment)
+    }
+}
+
 /// Bytes that go through other memory.
 ///
 /// Whoever provides that memory keeps four promises, and the piece then keeps every limit: it is one run of `len` bytes
@@ -55,8 +61,14 @@ pub struct Pieces<'a, I, A: Addr> {
 }
 
 impl<'a, A: Addr, I: Iterator<Item = Segment<A>>> Pieces<'a, I, A> {
-    pub(super) fn new(cursor: Cursor<I, A>, limits: &'a Limits, found: Found, verbatim: bool) -> Self {
-        Self { cursor, limits, found, verbatim, scan: Scan::new(), open: None, ready: None }
+    pub(super) const fn new(cursor: Cursor<I, A>, limits: &'a Limits, found: Found) -> Self {
+        Self { cursor, limits, found, verbatim: false, scan: Scan::new(), open: None, ready: None }
+    }
+
+    /// The pieces of a request of `len` bytes that is a whole list, each segment one piece.
+    pub(super) const fn whole(cursor: Cursor<I, A>, limits: &'a Limits, len: u64) -> Self {
+        let found = Found { len, scan_end: len, bounce_head: None, cut: None };
+        Self { cursor, limits, found, verbatim: true, scan: Scan::new(), open: None, ready: None }
     }
 
     fn close(&self, (len, start, stop): (u64, BounceStart, Stop)) -> Piece<A> {

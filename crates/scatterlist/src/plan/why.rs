@@ -94,13 +94,30 @@ impl Stop {
     }
 }
 
-/// Checks what holds for a transfer as a whole, before any cut: alignment of position and length, capacity,
-/// the least length.
-pub(super) fn check_whole(position: Position, bytes: u64, limits: &Limits) -> Result<(), PlanError> {
+/// Says whether a transfer keeps what holds for it as a whole, before any cut: alignment of position and length,
+/// capacity, the least length.
+#[inline]
+pub(super) fn is_whole(position: Position, bytes: u64, limits: &Limits) -> bool {
     let hard = limits.hard();
-    let stop = match position {
+    let length = rem(bytes, hard.cut_align) == 0 && bytes >= hard.transfer_len_min;
+    let place = match position {
         Position::At(at) => {
-            let end = at.checked_add(bytes).ok_or(PlanError::PositionOverflow { position, bytes })?;
+            rem(at, hard.position_align) == 0 && at.checked_add(bytes).is_some_and(|end| end <= hard.capacity)
+        }
+        Position::Stream => true,
+    };
+    length && place
+}
+
+/// Says which limit a transfer breaks that [`is_whole`] refuses.
+#[cold]
+pub(super) fn refusal(position: Position, bytes: u64, limits: &Limits) -> PlanError {
+    let hard = limits.hard();
+    let place = match position {
+        Position::At(at) => {
+            let Some(end) = at.checked_add(bytes) else {
+                return PlanError::PositionOverflow { position, bytes };
+            };
             if rem(at, hard.position_align) != 0 {
                 Some(Stop::new(LimitId::PositionAlign, at, hard.position_align))
             } else if end > hard.capacity {
@@ -111,22 +128,17 @@ pub(super) fn check_whole(position: Position, bytes: u64, limits: &Limits) -> Re
         }
         Position::Stream => None,
     };
-    let stop = stop.or_else(|| {
-        if rem(bytes, hard.cut_align) != 0 {
-            let total = limits.get(LimitId::TotalLenAlign).value;
-            let limit = [LimitId::TotalLenAlign, LimitId::PieceLenAlign, LimitId::PositionAlign]
-                .into_iter()
-                .find(|id| rem(bytes, limits.get(*id).value.max(1)) != 0);
-            Some(Stop::new(
-                limit.unwrap_or(LimitId::TotalLenAlign),
-                bytes,
-                limit.map_or(total, |_| hard.cut_align),
-            ))
-        } else if bytes < hard.transfer_len_min {
-            Some(Stop::new(LimitId::TransferLenMin, bytes, hard.transfer_len_min))
-        } else {
-            None
+    let length = || {
+        if rem(bytes, hard.cut_align) == 0 {
+            return Stop::new(LimitId::TransferLenMin, bytes, hard.transfer_len_min);
         }
-    });
-    stop.map_or(Ok(()), |stop| Err(PlanError::Refused { position, bytes, why: stop.why(limits) }))
+        let total = limits.get(LimitId::TotalLenAlign).value;
+        let limit = [LimitId::TotalLenAlign, LimitId::PieceLenAlign, LimitId::PositionAlign]
+            .into_iter()
+            .find(|id| rem(bytes, limits.get(*id).value.max(1)) != 0);
+        let need = limit.map_or(total, |_| hard.cut_align);
+        Stop::new(limit.unwrap_or(LimitId::TotalLenAlign), bytes, need)
+    };
+    let why = place.unwrap_or_else(length).why(limits);
+    PlanError::Refused { position, bytes, why }
 }

@@ -123,6 +123,6 @@ fn pair(key: &str, value: &Value) -> Result<(u64, u64), String> {
     }
 }
 
-fn number(key: &str, value: &Value) -> Result<u64, String> {
+pub(crate) fn number(key: &str, value: &Value) -> Result<u64, String> {
     value.as_u64().ok_or_else(|| format!("`{key}` holds {value}, which is no number from 0 to 2^64 - 1"))
 }

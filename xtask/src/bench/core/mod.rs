@@ -8,6 +8,8 @@
 
 mod append;
 mod chains;
+mod descriptors;
+mod iova;
 mod planning;
 
 use std::process::ExitCode;
@@ -67,7 +69,9 @@ pub(crate) fn run(words: &[&str]) -> Result<ExitCode> {
     ensure!(rounds > 0, "--rounds must be more than 0");
     let mut subjects = append::subjects()?;
     subjects.extend(planning::subjects()?);
+    subjects.extend(descriptors::subjects()?);
     subjects.extend(chains::subjects()?);
+    subjects.extend(iova::subjects()?);
     println!("{rounds} rounds of {} subjects", subjects.len());
     for _ in 0..rounds {
         for subject in &mut subjects {

@@ -1,0 +1,68 @@
+//! [`Shape`]: how much memory one mapping can need at the worst, and the regions that are set aside for that.
+//!
+//! At the worst all bytes of a transfer are bounced, in as few pieces as the limits allow: so a mapping that finds the pool
+//! short bounces as a whole, if need be, and a region of that size is always enough where that is legal at all.
+
+use alloc::vec::Vec;
+
+use super::BounceLayout;
+use super::place::{Rules, Wanted};
+use super::slots::{Run, Slots};
+use crate::limits::Hard;
+
+/// The runs of a region: like-sized, aligned to whatever a piece may have to keep.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Shape {
+    rules: Rules,
+    /// Bytes of a run.
+    run_len: u64,
+    /// Runs of a region.
+    runs: u64,
+}
+
+/// Runs for one mapping.
+pub(super) type Region = Vec<Run>;
+
+impl Shape {
+    /// Returns the shape for transfers of `transfer_len` bytes; `None` where no run of a set would do.
+    pub(super) fn new(hard: &Hard, layout: BounceLayout, transfer_len: u64) -> Option<Self> {
+        let rules = Rules::new(hard, layout.slot_len);
+        let page_mask = Some(hard.page_mask).filter(|mask| *mask < layout.set_len()).unwrap_or(0);
+        // A piece may start at any low bits, so a run has room for them before the bytes.
+        let before = rules.kept_mask;
+        let aligned = rules.aligned(page_mask);
+        // Cutting a piece at a join, after whole units, may leave this much of a run unused.
+        let lost = (before | page_mask).checked_add(hard.piece_len_align.saturating_sub(1))?;
+        let window = hard.boundary_mask.saturating_add(1).checked_sub(before)?;
+        let room = layout.map_len_max(aligned.kept_mask).checked_sub(before)?;
+        let most = transfer_len.checked_add(lost)?.min(hard.segment_len_max).min(window).min(room);
+        let sure = most.checked_sub(lost).filter(|sure| *sure > 0)?;
+        let run_len = most.checked_add(before)?;
+        Some(Self { rules: aligned, run_len, runs: transfer_len.div_ceil(sure) })
+    }
+
+    fn wanted(&self) -> Wanted<'_> {
+        Wanted { rules: &self.rules, len: self.run_len, bits: 0 }
+    }
+
+    /// Returns the bytes of `regions` regions.
+    pub(super) fn bytes(&self, regions: u64, slot_len: u64) -> u64 {
+        let run = self.wanted().slots().saturating_mul(slot_len);
+        run.saturating_mul(self.runs).saturating_mul(regions)
+    }
+
+    /// Takes one region out of the free slots; what it took is back where that fails.
+    pub(super) fn take(&self, slots: &mut Slots) -> Option<Region> {
+        let mut region = Region::new();
+        for _ in 0..self.runs {
+            match slots.take(&self.wanted()) {
+                Some((run, _)) => region.push(run),
+                None => {
+                    region.into_iter().for_each(|run| slots.give_back(run));
+                    return None;
+                }
+            }
+        }
+        Some(region)
+    }
+}
