@@ -9,6 +9,7 @@
 mod append;
 mod chains;
 mod iova;
+mod mapping;
 mod planning;
 
 use std::process::ExitCode;
@@ -67,6 +68,7 @@ pub(crate) fn run(words: &[&str]) -> Result<ExitCode> {
     }
     ensure!(rounds > 0, "--rounds must be more than 0");
     let mut subjects = append::subjects()?;
+    subjects.extend(mapping::subjects()?);
     subjects.extend(planning::subjects()?);
     subjects.extend(chains::subjects()?);
     subjects.extend(iova::subjects()?);
