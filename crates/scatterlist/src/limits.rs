@@ -47,8 +47,8 @@ pub enum LimitId {
     /// power of two): a piece counts one segment for each block it touches, and long segments are cut at
     /// multiples of it. Neutral: 0, addresses are the device's own and each piece is one segment.
     PageLen,
-    /// The low address bits (a mask `2^n - 1`) that a bounce buffer must share with what it stands for.
-    /// Neutral: 0.
+    /// The low address bits (a mask `2^n - 1`) that a bounce buffer must share with what it stands for. Those below
+    /// [`AddrAlign`](Self::AddrAlign) are zero in the buffer, whatever they were. Neutral: 0.
     BounceOffsetMask,
     /// Pieces shorter than this are copied even where they need not be, because mapping them costs more. A
     /// policy, counted like any bounce. Neutral: 0, off.

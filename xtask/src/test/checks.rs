@@ -4,8 +4,8 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use super::STEP_TIME;
 use super::tally::Step;
+use super::{STEP_TIME, bare};
 use crate::workspace::Workspace;
 use crate::{process, toolchain};
 
@@ -13,7 +13,7 @@ use crate::{process, toolchain};
 const BARE_TARGETS: [&str; 3] = ["x86_64-unknown-none", "aarch64-unknown-none", "thumbv7em-none-eabihf"];
 
 /// Packages that are not of the workspace.
-const OUTSIDE: [&str; 1] = ["fuzz/Cargo.toml"];
+const OUTSIDE: [&str; 2] = ["fuzz/Cargo.toml", bare::MANIFEST];
 
 pub(crate) fn format(workspace: &Workspace, step: &mut Step) -> Result<()> {
     if component_missing(workspace, "fmt", "rustfmt", step) {

@@ -3,6 +3,7 @@
 //! Each step is printed under a heading and all of them run, whatever failed before. The last line is
 //! `N passed, N failed, N skipped`. The steps know nothing of each other; what two need is made here.
 
+mod bare;
 mod checks;
 mod fuzzing;
 mod libtest;
@@ -54,6 +55,7 @@ pub(crate) fn run(filter: Option<&str>) -> Result<ExitCode> {
         tally.step("clippy", |step| checks::clippy(&workspace, step));
         tally.step("documentation", |step| checks::documentation(&workspace, step));
         tally.step("core without std", |step| checks::without_std(&workspace, step));
+        tally.step("core in a bare program", |step| bare::run(&workspace, step));
     }
     tally.step("tests", |step| suite::run(&workspace, filter, scratch.path(), step));
     tally.step(ordinary::title(), |step| ordinary::run(&workspace, filter, scratch.path(), step));

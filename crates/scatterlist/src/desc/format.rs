@@ -5,7 +5,7 @@
 
 use super::DescriptorMemory;
 use super::prp::{self, MemoryPage, MemoryPageError, Prps};
-use super::sgl;
+use super::sgl::{self, DESCRIPTOR_LEN, DESCRIPTOR_WORDS, Granularity};
 use crate::plan::Ready;
 use crate::{BusAddr, Limits, LimitsError, Segments};
 
@@ -86,8 +86,27 @@ impl DescriptorFormat for PrpFormat {
 }
 
 /// SGLs; objects are segments of descriptors.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct SglFormat;
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SglFormat {
+    granularity: Granularity,
+}
+
+impl SglFormat {
+    /// Takes what the controller says of alignment in its identify data.
+    #[must_use]
+    pub const fn new(granularity: Granularity) -> Self {
+        Self { granularity }
+    }
+
+    /// Returns the limits of requests that take at most `segments` objects of `object_len` bytes.
+    ///
+    /// # Errors
+    /// None that these numbers can cause; see [`sgl::limits`].
+    pub fn limits(&self, segments: u64, object_len: u64) -> Result<Limits, LimitsError> {
+        let descriptors = object_len / DESCRIPTOR_LEN;
+        sgl::limits(sgl::descriptors_max(descriptors, segments), self.granularity)
+    }
+}
 
 impl DescriptorFormat for SglFormat {
     type Command = sgl::Descriptor;
@@ -97,8 +116,7 @@ impl DescriptorFormat for SglFormat {
     where
         S: Segments<Addr = BusAddr> + ?Sized,
     {
-        // A descriptor is two words.
-        let descriptors = u64::try_from(object_words / 2).unwrap_or(u64::MAX);
+        let descriptors = u64::try_from(object_words / DESCRIPTOR_WORDS).unwrap_or(u64::MAX);
         let segments = sgl::segments_needed(ready, descriptors)?;
         Ok(usize::try_from(segments).unwrap_or(usize::MAX))
     }

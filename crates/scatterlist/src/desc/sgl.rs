@@ -16,10 +16,10 @@ pub use walk::{DESCRIPTORS_MAX, Walk, WalkError, walk};
 use crate::{Addr as _, BusAddr, Force, LimitId, Limits, LimitsError, Source};
 
 /// Bytes of a descriptor, NVM Express Base Specification 2.0, section 4.1.2.1.
-const DESCRIPTOR_LEN: u64 = 16;
+pub(super) const DESCRIPTOR_LEN: u64 = 16;
 
 /// Words of a descriptor.
-const DESCRIPTOR_WORDS: usize = 2;
+pub(super) const DESCRIPTOR_WORDS: usize = 2;
 
 /// A segment starts at a multiple of this, same section.
 const SEGMENT_ALIGN: u64 = 8;

@@ -245,7 +245,7 @@ unsafe impl<D: Resolve> Backend for Bus<D> {
         S: Segments<Addr = Self::Addr> + ?Sized,
         K: BusSink + ?Sized,
     {
-        let count = {
+        let number = {
             let mut state = self.state.borrow_mut();
             state.maps = state.maps.saturating_add(1);
             let count = state.maps;
@@ -260,13 +260,15 @@ unsafe impl<D: Resolve> Backend for Bus<D> {
         let mut state = self.state.borrow_mut();
         for segment in &segments {
             let live = Live { end: segment.end(), direction: terms.usage.direction, coherent: false };
-            state.live.insert((segment.addr().raw(), count), live);
+            // Memory that may only be read can be in a list twice.
+            let entry = state.live.entry((segment.addr().raw(), number)).or_insert(live);
+            entry.end = entry.end.max(live.end);
         }
         drop(state);
         for segment in list.segments() {
             self.inner.memory().handed_over(segment.addr(), segment.len());
         }
-        Ok(BusMapping { inner, segments, number: count })
+        Ok(BusMapping { inner, segments, number })
     }
 
     unsafe fn raw_unmap<S>(&self, list: &S, usage: Usage, mapping: Self::Mapping)

@@ -95,7 +95,8 @@ impl<'b, D: Resolve> Device<'b, D> {
         self.bus
     }
 
-    /// Returns the device's own limits. Their window rules every access, the others the segments of transfers.
+    /// Returns the device's own limits. Their window rules every access, the others the segments of a transfer, which may
+    /// be longer than the device takes in one as long as their parts are not too many.
     pub const fn limits(&self) -> &Limits {
         &self.limits
     }

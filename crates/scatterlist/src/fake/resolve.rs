@@ -6,6 +6,9 @@
 
 use alloc::sync::Arc;
 
+use lock_api::RawMutex;
+
+use crate::map::iommu::{Iommu, PageTable};
 use crate::map::{Backend, Direct, HeapMemory, Memory};
 use crate::{Addr, BusAddr, CpuAddr};
 
@@ -119,3 +122,22 @@ macro_rules! by_pointer {
 
 by_pointer!(&M);
 by_pointer!(Arc<M>);
+
+// SAFETY: what the page table says, which is what a device behind it reaches.
+unsafe impl<M, T, R> Resolve for Iommu<M, T, R>
+where
+    M: DeviceMemory,
+    T: PageTable<Target = M::Addr>,
+    R: RawMutex,
+{
+    type Memory = M;
+
+    fn memory(&self) -> &M {
+        Self::memory(self)
+    }
+
+    fn resolve(&self, bus: BusAddr, len: u64) -> Option<(M::Addr, u64)> {
+        let (addr, bytes, _) = self.translate(bus)?;
+        Some((addr, bytes.min(len)))
+    }
+}

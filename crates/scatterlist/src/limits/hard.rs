@@ -110,12 +110,14 @@ pub(super) fn lcm(a: u64, b: u64) -> Option<u64> {
 /// Returns `value % unit`, without a division for powers of two. A unit of 0 leaves 0.
 #[inline]
 pub(crate) const fn rem(value: u64, unit: u64) -> u64 {
-    if unit.is_power_of_two() {
-        value & unit.wrapping_sub(1)
-    } else {
-        match value.checked_rem(unit) {
-            Some(rest) => rest,
-            None => 0,
-        }
+    if unit.is_power_of_two() { value & unit.wrapping_sub(1) } else { rem_odd(value, unit) }
+}
+
+/// Out of line: the powers of two are the fast path of a plan.
+#[inline(never)]
+const fn rem_odd(value: u64, unit: u64) -> u64 {
+    match value.checked_rem(unit) {
+        Some(rest) => rest,
+        None => 0,
     }
 }

@@ -366,13 +366,11 @@ impl<A: Addr> Segments for ScatterList<A> {
 
     #[inline]
     fn visit_runs<B>(&self, mut visit: impl FnMut(&[Segment<A>]) -> ControlFlow<B>) -> ControlFlow<B> {
-        // One place that calls `visit`, so that it can be compiled into this loop.
-        let ends = [self.tail.as_slice(), self.open.as_slice()];
-        self.chain
-            .iter()
-            .map(Chunk::as_slice)
-            .chain(ends)
-            .try_for_each(|run| if run.is_empty() { ControlFlow::Continue(()) } else { visit(run) })
+        for chunk in &self.chain {
+            visit(chunk.as_slice())?;
+        }
+        visit(self.tail.as_slice())?;
+        visit(self.open.as_slice())
     }
 }
 

@@ -51,8 +51,8 @@ pub trait Segments {
     /// Returns the bytes of the list; `u64::MAX` where they pass 64 bits.
     fn bytes(&self) -> u64;
 
-    /// Hands every segment to `visit`, in order, in slices as long as the list has them: for loops that must be
-    /// fast. Ends early where `visit` breaks.
+    /// Hands every segment to `visit`, in order, in slices as long as the list has them, some of which may be empty:
+    /// for loops that must be fast. Ends early where `visit` breaks.
     fn visit_runs<B>(
         &self,
         mut visit: impl FnMut(&[Segment<Self::Addr>]) -> ControlFlow<B>,

@@ -9,7 +9,10 @@ use core::num::NonZeroU64;
 use crate::Addr;
 
 /// One run of contiguous bytes: an address, a length of at least one byte, and a merge barrier.
+///
+/// Address first, then length: as descriptors of many formats have it, so that encoding them is one copy.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(C)]
 pub struct Segment<A: Addr> {
     addr: A,
     /// The length, and [`JOINS`] unless a barrier stands before it. Never 0, so an optional segment needs no more

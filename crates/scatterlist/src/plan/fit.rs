@@ -66,13 +66,14 @@ pub(super) fn budget(position: Position, hard: &Hard) -> u64 {
 }
 
 /// Bytes from `at` to the end of its chunk in device space.
+#[inline(never)]
 fn chunk_left(at: u64, hard: &Hard) -> u64 {
     let offset = rem(at, hard.chunk_len).saturating_add(rem(hard.position_offset, hard.chunk_len));
     hard.chunk_len.saturating_sub(rem(offset, hard.chunk_len))
 }
 
 /// An upper bound of the physical segments.
-#[inline]
+#[inline(always)]
 fn segments_max(totals: &Totals, hard: &Hard) -> u64 {
     if hard.page_mask == u64::MAX || hard.segments_max == u64::MAX {
         return totals.segments;

@@ -25,6 +25,7 @@ pub use why::{PlanError, Why};
 
 use core::ops::ControlFlow;
 
+use crate::limits::Hard;
 use crate::{Addr, Limits, Position, Segment, Segments};
 use cursor::Cursor;
 use find::{Found, Span, find};
@@ -121,7 +122,7 @@ struct Part<I, A: Addr> {
 /// Pieces of a request that follow each other. See [`Ready::visit_runs`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Run<'a, A: Addr> {
-    /// One or more direct pieces.
+    /// Direct pieces, possibly none.
     Direct(&'a [Segment<A>]),
     /// One bounced piece.
     Bounce(Bounce),
@@ -157,6 +158,7 @@ impl<'a, S: Segments + ?Sized + 'a> Ready<'a, S> {
 
     /// Returns the first piece.
     #[must_use]
+    #[inline]
     pub fn first(&self) -> Option<Piece<S::Addr>> {
         let first = self.visit_runs(|run| match run {
             Run::Direct(pieces) => match pieces.first() {
@@ -170,6 +172,7 @@ impl<'a, S: Segments + ?Sized + 'a> Ready<'a, S> {
 
     /// Returns how many pieces there are. Walks them, unless the request is a whole list.
     #[must_use]
+    #[inline]
     pub fn len_pieces(&self) -> u64 {
         match &self.part {
             None => self.segments,
@@ -185,6 +188,18 @@ impl<'a, S: Segments + ?Sized + 'a> Ready<'a, S> {
             return self.list.visit_runs(|run| visit(Run::Direct(run)));
         }
         self.visit_pieces(visit)
+    }
+
+    /// Returns the list and how many segments it has, where the request is the whole of it as it stands.
+    #[inline]
+    pub(crate) const fn whole(&self) -> Option<(&'a S, u64)> {
+        if self.part.is_none() { Some((self.list, self.segments)) } else { None }
+    }
+
+    /// Returns the rules that every piece keeps.
+    #[inline]
+    pub(crate) const fn hard(&self) -> &'a Hard {
+        self.limits.hard()
     }
 
     #[inline(never)]
@@ -208,23 +223,27 @@ impl<'a, S: Segments + ?Sized + 'a> Ready<'a, S> {
     }
 }
 
+/// What a plan yields, and nothing when it is done.
+type Next<'a, S> = Option<Result<Ready<'a, S>, PlanError>>;
+
 impl<'a, S: Segments + ?Sized + 'a> Plan<'a, S> {
-    /// Returns the whole list as one request, where its totals say that it fits.
-    #[inline]
-    fn whole(&mut self) -> Result<Option<Ready<'a, S>>, PlanError> {
-        why::check_whole(self.position, self.left, self.limits)?;
-        let Some(totals) = self.list.totals() else { return Ok(None) };
-        if self.limits.hard().copy_below != 0 || !fit::fits(&totals, self.position, self.limits) {
-            return Ok(None);
-        }
-        let len = core::mem::take(&mut self.left);
-        let Self { list, limits, position, .. } = *self;
-        Ok(Some(Ready { list, limits, position, len, segments: totals.segments, part: None }))
+    /// Says that no request can be made, and none after it.
+    #[cold]
+    fn refused(&mut self) -> Next<'a, S> {
+        self.failed = true;
+        Some(Err(why::refusal(self.position, self.left, self.limits)))
     }
 
-    /// Walks to the end of the next request.
+    /// Yields the next request of a list that must be walked. Out of line, and straight into the place of the answer: a
+    /// request is a large value, and moving it costs as much as planning a list that fits.
     #[inline(never)]
-    fn walked(&mut self) -> Result<Ready<'a, S>, PlanError> {
+    fn walked(&mut self) -> Next<'a, S> {
+        let next = self.walk();
+        self.failed = next.is_err();
+        Some(next)
+    }
+
+    fn walk(&mut self) -> Result<Ready<'a, S>, PlanError> {
         let mut cursor = self.cursor.take().unwrap_or_else(|| Cursor::new(self.list.segments()));
         let start = cursor.clone();
         let span = Span { visible: self.left, left: Some(self.left) };
@@ -244,29 +263,32 @@ impl<'a, S: Segments + ?Sized + 'a> Plan<'a, S> {
             .ok_or(PlanError::PositionOverflow { position: self.position, bytes: found.len })?;
         Ok(ready)
     }
-
-    #[inline]
-    fn next_ready(&mut self) -> Result<Ready<'a, S>, PlanError> {
-        if self.cursor.is_none()
-            && let Some(whole) = self.whole()?
-        {
-            return Ok(whole);
-        }
-        self.walked()
-    }
 }
 
 impl<'a, S: Segments + ?Sized + 'a> Iterator for Plan<'a, S> {
     type Item = Result<Ready<'a, S>, PlanError>;
 
     #[inline]
-    fn next(&mut self) -> Option<Self::Item> {
+    fn next(&mut self) -> Next<'a, S> {
         if self.left == 0 || self.failed {
             return None;
         }
-        let ready = self.next_ready();
-        self.failed = ready.is_err();
-        Some(ready)
+        if self.cursor.is_some() {
+            return self.walked();
+        }
+        if !why::is_whole(self.position, self.left, self.limits) {
+            return self.refused();
+        }
+        match self.list.totals() {
+            Some(totals)
+                if fit::fits(&totals, self.position, self.limits) && self.limits.hard().copy_below == 0 =>
+            {
+                let len = core::mem::take(&mut self.left);
+                let Self { list, limits, position, .. } = *self;
+                Some(Ok(Ready { list, limits, position, len, segments: totals.segments, part: None }))
+            }
+            _ => self.walked(),
+        }
     }
 }
 

@@ -237,7 +237,8 @@ impl Scan {
 
     /// Chooses where a new bounce buffer starts, by the gap rule and the bits that it must preserve.
     fn bounce_start(&self, addr: u64, hard: &Hard) -> Result<BounceStart, Stop> {
-        let preserved = addr & hard.bounce_offset_mask;
+        // A copy is aligned, also where misalignment is why it is made.
+        let preserved = addr & hard.bounce_offset_mask & !hard.addr_mask;
         if self.taken > 0 && (self.end | preserved) & hard.gap_mask != 0 {
             let value = if self.end & hard.gap_mask == 0 { preserved } else { self.end };
             return Err(Stop::new(LimitId::GapBoundary, value, hard.gap_mask.saturating_add(1)));

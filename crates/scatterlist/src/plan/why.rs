@@ -94,10 +94,10 @@ impl Stop {
     }
 }
 
-/// Checks what holds for a transfer as a whole, before any cut: alignment of position and length, capacity,
-/// the least length.
+/// Says whether a transfer keeps what holds for it as a whole, before any cut: alignment of position and length,
+/// capacity, the least length.
 #[inline]
-pub(super) fn check_whole(position: Position, bytes: u64, limits: &Limits) -> Result<(), PlanError> {
+pub(super) fn is_whole(position: Position, bytes: u64, limits: &Limits) -> bool {
     let hard = limits.hard();
     let length = rem(bytes, hard.cut_align) == 0 && bytes >= hard.transfer_len_min;
     let place = match position {
@@ -106,12 +106,12 @@ pub(super) fn check_whole(position: Position, bytes: u64, limits: &Limits) -> Re
         }
         Position::Stream => true,
     };
-    if length && place { Ok(()) } else { Err(refusal(position, bytes, limits)) }
+    length && place
 }
 
-/// Says which limit a transfer as a whole breaks.
+/// Says which limit a transfer breaks that [`is_whole`] refuses.
 #[cold]
-fn refusal(position: Position, bytes: u64, limits: &Limits) -> PlanError {
+pub(super) fn refusal(position: Position, bytes: u64, limits: &Limits) -> PlanError {
     let hard = limits.hard();
     let place = match position {
         Position::At(at) => {

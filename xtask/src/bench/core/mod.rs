@@ -8,6 +8,7 @@
 
 mod append;
 mod chains;
+mod descriptors;
 mod iova;
 mod mapping;
 mod planning;
@@ -70,6 +71,7 @@ pub(crate) fn run(words: &[&str]) -> Result<ExitCode> {
     let mut subjects = append::subjects()?;
     subjects.extend(mapping::subjects()?);
     subjects.extend(planning::subjects()?);
+    subjects.extend(descriptors::subjects()?);
     subjects.extend(chains::subjects()?);
     subjects.extend(iova::subjects()?);
     println!("{rounds} rounds of {} subjects", subjects.len());

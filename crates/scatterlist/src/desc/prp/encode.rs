@@ -163,6 +163,61 @@ where
     S: Segments<Addr = BusAddr> + ?Sized,
     M: DescriptorMemory,
 {
+    match encode_whole(ready, page, lists) {
+        Some(prps) => Ok(prps),
+        None => encode_any(ready, page, lists),
+    }
+}
+
+/// Encodes a whole list of single pages that was planned for PRPs and fits one list page: nothing is left to check, and the
+/// loop is a copy. `None` where the request is not of that kind.
+#[inline]
+fn encode_whole<S, M>(ready: &Ready<'_, S>, page: MemoryPage, lists: &mut [M]) -> Option<Prps>
+where
+    S: Segments<Addr = BusAddr> + ?Sized,
+    M: DescriptorMemory,
+{
+    let (list, pieces) = ready.whole()?;
+    let memory = lists.first_mut()?;
+    let hard = ready.hard();
+    let planned =
+        hard.gap_mask & page.mask() == page.mask() && hard.addr_mask >= OFFSET_ALIGN.wrapping_sub(1);
+    let list_addr = memory.bus_addr().raw();
+    if !planned || pieces <= 2 || list_addr & ENTRY_LEN.wrapping_sub(1) != 0 {
+        return None;
+    }
+    let slots = page.slots_from(list_addr).min(u64::try_from(memory.len_words()).unwrap_or(u64::MAX));
+    let (mut prp1, mut at) = (None, 0_usize);
+    let done = list.visit_runs::<()>(|run| {
+        let mut run = run;
+        if prp1.is_none()
+            && let Some((first, rest)) = run.split_first()
+        {
+            let first = first.addr().raw();
+            // All inner joins fall on pages. So if there are as many pages as pieces, each piece lies in one page.
+            if page.entries(first, ready.len_bytes()) != pieces || pieces > slots.saturating_add(1) {
+                return ControlFlow::Break(());
+            }
+            (prp1, run) = (Some(first), rest);
+        }
+        let stored = memory.fill(at, run.iter().map(|piece| piece.addr().raw()));
+        at = at.saturating_add(stored);
+        if stored == run.len() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    });
+    let entries = u64::try_from(at).unwrap_or(u64::MAX);
+    if done.is_break() || entries != pieces.saturating_sub(1) {
+        return None;
+    }
+    prp1.map(|prp1| Prps::new(prp1, list_addr))
+}
+
+/// Encodes any request.
+#[inline(never)]
+fn encode_any<S, M>(ready: &Ready<'_, S>, page: MemoryPage, lists: &mut [M]) -> Result<Prps, EncodeError>
+where
+    S: Segments<Addr = BusAddr> + ?Sized,
+    M: DescriptorMemory,
+{
     let bytes = ready.len_bytes();
     let mut encoder = Encoder::new(page, bytes, lists);
     let done = ready.visit_runs(|run| {
@@ -208,7 +263,7 @@ impl<'m, M: DescriptorMemory> Encoder<'m, M> {
     }
 
     /// Takes pieces that follow each other.
-    #[inline]
+    #[inline(never)]
     fn take(&mut self, pieces: &[Segment<BusAddr>]) -> Result<(), EncodeError> {
         let mut pieces = pieces;
         if self.at == 0

@@ -115,6 +115,51 @@ where
     S: Segments<Addr = BusAddr> + ?Sized,
     M: DescriptorMemory,
 {
+    match encode_whole(ready, lists) {
+        Some(pointer) => Ok(pointer),
+        None => encode_any(ready, lists),
+    }
+}
+
+/// Encodes a whole list that was planned for descriptors and fits one memory: nothing is left to check, and the loop
+/// is a copy. `None` where the request is not of that kind.
+#[inline]
+fn encode_whole<S, M>(ready: &Ready<'_, S>, lists: &mut [M]) -> Option<Descriptor>
+where
+    S: Segments<Addr = BusAddr> + ?Sized,
+    M: DescriptorMemory,
+{
+    let (list, pieces) = ready.whole()?;
+    let memory = lists.first_mut()?;
+    let addr = memory.bus_addr();
+    let misaligned = addr.raw() & SEGMENT_ALIGN.wrapping_sub(1) != 0;
+    if pieces < 2 || ready.hard().segment_len_max > LEN_MAX || misaligned || pieces > room(memory) {
+        return None;
+    }
+    let mut at = 0_usize;
+    let done = list.visit_runs::<()>(|run| {
+        // A type and a subtype of 0: the high word is the length.
+        let descriptors = run.iter().map(|piece| [piece.addr().raw(), piece.len()]);
+        let stored = memory.fill_pairs(at, descriptors);
+        at = at.saturating_add(stored.saturating_mul(DESCRIPTOR_WORDS));
+        if stored == run.len() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    });
+    let words = pieces.saturating_mul(2);
+    if done.is_break() || u64::try_from(at) != Ok(words) {
+        return None;
+    }
+    // `room` bounds it to 32 bits.
+    let len = u32::try_from(pieces.saturating_mul(DESCRIPTOR_LEN)).ok()?;
+    Some(Descriptor::new(Kind::LastSegment, addr, len))
+}
+
+/// Encodes any request.
+#[inline(never)]
+fn encode_any<S, M>(ready: &Ready<'_, S>, lists: &mut [M]) -> Result<Descriptor, EncodeError>
+where
+    S: Segments<Addr = BusAddr> + ?Sized,
+    M: DescriptorMemory,
+{
     let pieces = ready.len_pieces();
     let pointer = Descriptor::default();
     let mut encoder =
@@ -161,7 +206,7 @@ struct Encoder<'m, M> {
 
 impl<M: DescriptorMemory> Encoder<'_, M> {
     /// Takes pieces that follow each other.
-    #[inline]
+    #[inline(never)]
     fn take(&mut self, pieces: &[Segment<BusAddr>]) -> Result<(), EncodeError> {
         let mut rest = pieces;
         while let [first, ..] = rest {

@@ -9,7 +9,7 @@ use crate::desc::{BusRead, Unreadable};
 use crate::{Addr as _, BusAddr, Segment};
 
 /// The most descriptors that a walk reads, links and empty ones counted.
-pub const DESCRIPTORS_MAX: u64 = 1 << 20;
+pub const DESCRIPTORS_MAX: u64 = 1 << 17;
 
 /// What a controller would not accept.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -182,7 +182,7 @@ impl<R: BusRead + ?Sized> Walk<'_, R> {
             return Ok(None);
         }
         let segment = Segment::new(addr, len.into()).map_err(|_| WalkError::Wraps { index, addr, len })?;
-        // At most 2^20 lengths of 32 bits.
+        // At most 2^17 lengths of 32 bits.
         self.found = self.found.saturating_add(len.into());
         if self.found > self.bytes {
             return Err(WalkError::Length { bytes: self.bytes, found: self.found });
