@@ -61,6 +61,14 @@ fn a_layout_that_cannot_be_is_refused() {
 }
 
 #[test]
+fn coherent_memory_is_aligned_as_the_device_needs() {
+    let limits = Limits::builder().hard(LimitId::AddrAlign, 512).build().unwrap();
+    let device = &Direct::new(HeapMemory::default(), Offset::Up(1 << 40), &limits).unwrap();
+    let pieces: Vec<_> = (0..8).map(|_| device.alloc_coherent(CoherentLayout::new(24, 8)).unwrap()).collect();
+    assert!(pieces.iter().all(|piece| piece.bus_addr().raw() % 512 == 0 && piece.len_bytes() == 24));
+}
+
+#[test]
 fn coherent_memory_out_of_reach_is_no_coherent_memory() {
     let limits = Limits::builder().hard(LimitId::CoherentAddrMax, 0xffff).build().unwrap();
     let device = &Direct::new(HeapMemory::default(), Offset::NONE, &limits).unwrap();

@@ -15,7 +15,7 @@ use super::flight::{Held, InFlight};
 use super::memory::{CoherentLayout, Leak, RawCoherent};
 use crate::desc::DescriptorMemory;
 use crate::desc::virtqueue::RingMemory;
-use crate::{BusAddr, Segment};
+use crate::{BusAddr, LimitId, Segment};
 
 mod sealed {
     pub trait Sealed {}
@@ -62,7 +62,7 @@ unsafe impl<D: Backend + Send> Send for Coherent<D> {}
 unsafe impl<D: Backend + Sync> Sync for Coherent<D> {}
 
 impl<D: Backend> Coherent<D> {
-    /// Allocates. Alignments below 8 bytes are raised to that.
+    /// Allocates. Alignments below 8 bytes, and below what the device needs of addresses, are raised to that.
     pub(crate) fn new(
         device: D,
         layout: CoherentLayout,
@@ -72,7 +72,8 @@ impl<D: Backend> Coherent<D> {
         if len == 0 || !align.is_power_of_two() {
             return Err(MapError::Layout { len, align });
         }
-        let layout = CoherentLayout { align: align.max(8), ..layout };
+        let needed = device.reach().bus().hard_value(LimitId::AddrAlign);
+        let layout = CoherentLayout { align: align.max(8).max(needed), ..layout };
         let (raw, bus) = device.raw_alloc_coherent(layout, place)?;
         match Segment::new(bus, len) {
             Ok(segment) => Ok(Self { device, raw, bus: [segment] }),

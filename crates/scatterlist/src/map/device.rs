@@ -40,7 +40,7 @@ pub trait DmaDevice: Backend + Clone {
         lease: Lease<Self::Addr, O>,
         direction: Dir,
     ) -> MapResult<Self, O, Dir> {
-        let reach = *self.reach();
+        let reach = self.reach();
         let usage = Usage {
             direction: direction.value(),
             sync: CpuSync::Whole,

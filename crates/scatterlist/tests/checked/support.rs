@@ -170,6 +170,7 @@ pub(crate) struct Line([u8; 64]);
 /// Memory of whole cache lines, or the part of it from `at` on.
 #[derive(Debug)]
 pub(crate) struct Lines {
+    #[expect(dead_code, reason = "it keeps the memory")]
     lines: Vec<Line>,
     start: CpuAddr,
 }
@@ -185,10 +186,9 @@ impl Lines {
         Segment::new(self.start.checked_add(at).unwrap(), len).unwrap()
     }
 
-    /// Leases all of it.
-    pub(crate) fn lease(self) -> Lease<CpuAddr, Self> {
-        let len = u64::try_from(self.lines.len() * 64).unwrap();
-        let list = ScatterList::from(self.segment(0, len));
+    /// Leases runs of it, each where it starts and its bytes.
+    pub(crate) fn lease(self, runs: &[(u64, u64)]) -> Lease<CpuAddr, Self> {
+        let list = ScatterList::from_segments(runs.iter().map(|(at, len)| self.segment(*at, *len))).unwrap();
         // SAFETY: the owner keeps the lines, and gives nobody a reference to them.
         unsafe { Lease::from_raw(list, self) }
     }

@@ -396,7 +396,7 @@ fn a_device_that_is_dropped_hands_its_leaks_over() {
 }
 
 #[test]
-fn what_is_dropped_in_flight_is_found_and_told_once() {
+fn what_is_dropped_in_flight_leaks_and_is_told_once() {
     let device = plain();
     let lease = || Lease::from_vec(vec![0; 64]).unwrap();
     let (mapped, line) = ((&device).map(lease(), FromDeviceType).unwrap(), line!());

@@ -10,6 +10,7 @@ mod append;
 mod chains;
 mod descriptors;
 mod iova;
+mod mapping;
 mod planning;
 
 use std::process::ExitCode;
@@ -68,6 +69,7 @@ pub(crate) fn run(words: &[&str]) -> Result<ExitCode> {
     }
     ensure!(rounds > 0, "--rounds must be more than 0");
     let mut subjects = append::subjects()?;
+    subjects.extend(mapping::subjects()?);
     subjects.extend(planning::subjects()?);
     subjects.extend(descriptors::subjects()?);
     subjects.extend(chains::subjects()?);
