@@ -238,7 +238,7 @@ mod tests {
         let wanted = |slots: u64| Wanted { rules: &rules, len: slots * 2048, bits: 0 };
         let mut pool = slots(70, 100);
         assert!(pool.take(&wanted(101)).is_none());
-        let mut runs = alloc::vec::Vec::new();
+        let mut runs = Vec::new();
         for _ in 0..70 {
             let (run, addr) = pool.take(&wanted(100)).expect("room");
             assert_eq!((run.addr, run.slots), (addr, 100));
@@ -261,7 +261,7 @@ mod tests {
     fn runs_of_many_lengths_never_share_a_slot() {
         let rules = Rules::new(Limits::default().hard(), 2048);
         let mut pool = slots(3, 130);
-        let mut live: alloc::vec::Vec<Run> = alloc::vec::Vec::new();
+        let mut live: Vec<Run> = Vec::new();
         let mut random = 1_u64;
         for _ in 0..4000 {
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
