@@ -55,6 +55,8 @@ pub mod desc;
 #[cfg(feature = "alloc")]
 mod extents;
 #[cfg(feature = "alloc")]
+pub mod fake;
+#[cfg(feature = "alloc")]
 pub mod guide;
 #[cfg(feature = "alloc")]
 pub mod lease;

@@ -59,6 +59,14 @@ impl Offset {
         }
     }
 
+    #[cfg(feature = "alloc")]
+    const fn to_memory(self, bus: u64) -> Option<u64> {
+        match self {
+            Self::Up(bytes) => bus.checked_sub(bytes),
+            Self::Down(bytes) => bus.checked_add(bytes),
+        }
+    }
+
     /// The lowest memory address whose bus address is `bus` or more.
     const fn lowest(self, bus: u64) -> Option<u64> {
         match self {
@@ -89,6 +97,12 @@ impl<M: Memory> Direct<M> {
     /// Returns the memory.
     pub const fn memory(&self) -> &M {
         &self.memory
+    }
+
+    /// Returns the memory that a bus address leads to.
+    #[cfg(feature = "alloc")]
+    pub(crate) fn list_addr(&self, bus: BusAddr) -> Option<M::Addr> {
+        self.offset.to_memory(bus.raw()).map(M::Addr::new)
     }
 
     /// Returns the bus address of a run, when the device reaches all of it under `limits`.

@@ -94,35 +94,47 @@ pub unsafe trait Memory {
     fn leaked(&self, leak: Leak);
 }
 
-// SAFETY: every promise is passed on.
-unsafe impl<M: Memory + ?Sized> Memory for &M {
-    type Addr = M::Addr;
+/// Passes every call on to what a pointer points to.
+macro_rules! by_pointer {
+    ($(#[$attribute:meta])* $pointer:ty) => {
+        $(#[$attribute])*
+        // SAFETY: every promise is passed on.
+        unsafe impl<M: Memory + ?Sized> Memory for $pointer {
+            type Addr = M::Addr;
 
-    fn cpu_addr(&self, addr: Self::Addr, len: u64) -> Option<CpuAddr> {
-        (**self).cpu_addr(addr, len)
-    }
+            fn cpu_addr(&self, addr: Self::Addr, len: u64) -> Option<CpuAddr> {
+                (**self).cpu_addr(addr, len)
+            }
 
-    fn clean(&self, addr: Self::Addr, len: u64) {
-        (**self).clean(addr, len);
-    }
+            fn clean(&self, addr: Self::Addr, len: u64) {
+                (**self).clean(addr, len);
+            }
 
-    fn invalidate(&self, addr: Self::Addr, len: u64) {
-        (**self).invalidate(addr, len);
-    }
+            fn invalidate(&self, addr: Self::Addr, len: u64) {
+                (**self).invalidate(addr, len);
+            }
 
-    fn alloc_coherent(&self, layout: CoherentLayout) -> Option<RawCoherent<Self::Addr>> {
-        (**self).alloc_coherent(layout)
-    }
+            fn alloc_coherent(&self, layout: CoherentLayout) -> Option<RawCoherent<Self::Addr>> {
+                (**self).alloc_coherent(layout)
+            }
 
-    unsafe fn free_coherent(&self, raw: RawCoherent<Self::Addr>) {
-        // SAFETY: the caller's promise is passed on.
-        unsafe { (**self).free_coherent(raw) }
-    }
+            unsafe fn free_coherent(&self, raw: RawCoherent<Self::Addr>) {
+                // SAFETY: the caller's promise is passed on.
+                unsafe { (**self).free_coherent(raw) }
+            }
 
-    fn leaked(&self, leak: Leak) {
-        (**self).leaked(leak);
-    }
+            fn leaked(&self, leak: Leak) {
+                (**self).leaked(leak);
+            }
+        }
+    };
 }
+
+by_pointer!(&M);
+by_pointer!(
+    #[cfg(feature = "alloc")]
+    alloc::sync::Arc<M>
+);
 
 /// Where CPU addresses lie in physical memory.
 ///

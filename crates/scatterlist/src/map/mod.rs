@@ -51,6 +51,8 @@ pub use mapped::{MapFailed, MapResult, Mapped};
 pub use memory::HeapMemory;
 pub use memory::{CoherentLayout, Leak, Memory, RawCoherent, Translate, Untranslatable};
 #[cfg(feature = "alloc")]
+pub(crate) use parts::parts;
+#[cfg(feature = "alloc")]
 pub use pool::{DmaPool, PoolError, PoolLayout, PoolObject};
 #[cfg(feature = "alloc")]
 pub use prepare::{DescriptorPool, PrepareError, PrepareFailed, PrepareResult, Prepared, prepare};
