@@ -5,6 +5,7 @@
 //! seen. [`properties`] has any list and any limits, [`machine`] the memory and the device.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+mod compose;
 mod machine;
 mod properties;
 
