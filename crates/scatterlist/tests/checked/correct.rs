@@ -94,7 +94,8 @@ impl<D: DmaDevice<Addr = CpuAddr>> Driver<'_, D> {
     fn prepare(&mut self, at: u64, len: u64) {
         let direction = if len % 2 == 0 { Direction::ToDevice } else { Direction::FromDevice };
         let request = Request::new(Self::lease(at), direction, Position::At(0), ());
-        self.held.extend(prepare(&self.target, request, &SglFormat).map(Held::Request));
+        self.held
+            .extend(prepare(&self.target, request, &SglFormat::new(Granularity::Byte)).map(Held::Request));
     }
 
     fn allocate(&mut self, at: u64) {
