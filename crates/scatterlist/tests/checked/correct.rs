@@ -2,6 +2,7 @@
 #![expect(unsafe_code, reason = "the word of a device that was never told")]
 
 use proptest::prelude::*;
+use scatterlist::desc::sgl::Granularity;
 use scatterlist::desc::{DescriptorMemory as _, SglFormat};
 use scatterlist::map::checked::{Checked, Finding};
 use scatterlist::map::iommu::{FourLevelTable, Iommu};
