@@ -68,6 +68,10 @@ pub trait BusSink {
     /// # Errors
     /// [`MapError::Shortage`] where there is no room for it.
     fn put(&mut self, segment: Segment<BusAddr>) -> Result<(), MapError>;
+
+    /// Is told that about so many segments come, to make room at once. What comes may be more or less.
+    #[inline]
+    fn expect(&mut self, _segments: u64) {}
 }
 
 #[cfg(feature = "alloc")]
@@ -75,6 +79,11 @@ impl BusSink for crate::ScatterList<BusAddr> {
     #[inline]
     fn put(&mut self, segment: Segment<BusAddr>) -> Result<(), MapError> {
         self.append(segment).map(|_| ()).map_err(|error| MapError::TooLong { bytes: error.bytes })
+    }
+
+    #[inline]
+    fn expect(&mut self, segments: u64) {
+        self.reserve(usize::try_from(segments).unwrap_or(0));
     }
 }
 

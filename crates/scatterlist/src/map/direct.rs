@@ -194,6 +194,9 @@ unsafe impl<M: Memory> Backend for Direct<M> {
         S: Segments<Addr = M::Addr> + ?Sized,
         K: BusSink + ?Sized,
     {
+        if let Some(totals) = list.totals() {
+            bus.expect(totals.segments);
+        }
         for segment in list.segments() {
             bus.put(self.bus(segment, terms.bus_limits)?)?;
         }

@@ -109,6 +109,10 @@ impl<K: BusSink + ?Sized> BusSink for Recorder<'_, K> {
         }
         Ok(())
     }
+
+    fn expect(&mut self, segments: u64) {
+        self.sink.expect(segments);
+    }
 }
 
 fn spans<S: Segments + ?Sized>(list: &S) -> Vec<Span> {
