@@ -89,3 +89,55 @@
 //! assert_eq!((lease.list().len_segments(), device.bytes_out()), (7, 0));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! # Bounce: what the device cannot use is copied
+//!
+//! A device that reaches only its first 16 MiB, with 64 KiB of memory there to copy through. Put the pool on top of whatever
+//! the bus is; bounced bytes are counted.
+//!
+//! ```
+//! use scatterlist::fake::{Bus, Device, FakeMemory};
+//! use scatterlist::map::{Bounce, BounceLayout, Direct, DmaDevice, FromDevice, Offset};
+//! use scatterlist::{Addr, CacheCoherence, LimitId, Limits, PhysAddr};
+//!
+//! let limits = Limits::builder().hard(LimitId::AddrMax, 0xff_ffff).build()?;
+//! // A machine for the example: memory at 16 MiB, and the pool's below. A kernel has its own `Memory`.
+//! let memory = FakeMemory::physical(CacheCoherence::Coherent, 0x100_0000, 1 << 20)?.with_arena(0x10_0000, 1 << 17)?;
+//! let pool = memory.take_at(&[(PhysAddr::new(0x10_0000), 64 << 10)])?;
+//! let buffer = memory.take_at(&[(PhysAddr::new(0x100_0000), 4096)])?;
+//!
+//! let bus = Bus::new(Direct::new(&memory, Offset::NONE, &limits)?);
+//! let device = &Bounce::new(&bus, pool, BounceLayout::default()).map_err(|failed| failed.error)?;
+//! let hardware = Device::new(&bus, &limits);
+//!
+//! let flight = device.map(buffer, FromDevice).map_err(|failed| failed.error)?.into_flight();
+//! hardware.scatter(flight.bus(), &[7; 4096])?;
+//! let mapped = flight.reclaim(&hardware).map_err(|_| "the device is not done")?;
+//! assert_eq!(mapped.bounced_bytes(), 4096);
+//! assert_eq!(memory.bytes(&mapped.unmap())?, [7; 4096]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! A target whose mappings must not fail for want of this memory sets some aside when it is built:
+//! [`DmaTarget::with_policy`](crate::DmaTarget::with_policy).
+//!
+//! # Checked: mistakes are found
+//!
+//! Around any of them, in tests and debug kernels. A device without it has no code of it.
+//!
+//! ```
+//! use scatterlist::map::checked::{Checked, Finding};
+//! use scatterlist::map::{Direct, DmaDevice, HeapMemory, Offset, ToDevice};
+//! use scatterlist::{Lease, Limits};
+//!
+//! let device = Direct::new(HeapMemory::new(|_| {}), Offset::NONE, &Limits::default())?;
+//! let device = &Checked::new(device, |findings| panic!("{findings:?}"));
+//! let mapped = device.map_bytes(vec![1; 512], ToDevice).map_err(|failed| failed.error)?;
+//! // The driver forgets what is in flight: it stays taken, and that is found.
+//! drop(mapped.into_flight());
+//! let findings = device.take_findings();
+//! assert!(matches!(findings[..], [Finding::DroppedInFlight { .. }]), "{findings:?}");
+//! # device.release();
+//! # device.take_findings();
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```

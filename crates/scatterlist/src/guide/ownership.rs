@@ -41,19 +41,6 @@
 //! let mapped = device.map(Lease::from_vec(buffer).unwrap(), FromDevice).unwrap();
 //! drop(buffer);
 //! ```
-//! A borrow that ends before the mapping does (OWN-01):
-//! ```compile_fail,E0597
-//! # use scatterlist::map::{Borrowed, FromDevice};
-//! # use scatterlist::{Addr as _, CpuAddr, Segment};
-//! let mut segments = [Segment::new(CpuAddr::new(0), 1).unwrap()];
-//! let borrowed;
-//! {
-//!     let mut buffer = vec![0_u8; 4096];
-//!     let mut slices = [&mut buffer[..]];
-//!     borrowed = Borrowed::<_, FromDevice>::from_mut(&mut slices, &mut segments).unwrap();
-//! }
-//! println!("{borrowed:?}");
-//! ```
 //!
 //! # What a device holds is out of reach
 //! Reading it through the mapping, unmapping it, freeing it: the mapping was moved into the flight.
@@ -119,14 +106,6 @@
 //! ```
 //!
 //! # Only leased memory is mapped
-//! An arbitrary address is a list, and a list is no lease (OWN-03):
-//! ```compile_fail,E0308
-//! # use scatterlist::map::{Direct, DmaDevice as _, FromDevice, HeapMemory, Offset, ToDevice};
-//! # use scatterlist::{Addr as _, CpuAddr, Limits, ScatterList, Segment};
-//! # let device = &Direct::new(HeapMemory::default(), Offset::NONE, &Limits::default()).unwrap();
-//! let list = ScatterList::from(Segment::new(CpuAddr::new(0x1000), 4096).unwrap());
-//! let mapped = device.map(list, FromDevice).unwrap();
-//! ```
 //! A length past the buffer needs a list of one's own, and a lease from such a list is unsafe code's word (OWN-02):
 //! ```compile_fail,E0133
 //! # use scatterlist::{CpuAddr, Lease, ScatterList, Segment};
@@ -136,20 +115,13 @@
 //! ```
 //!
 //! # The direction is a type
-//! The CPU has nothing to read where only it writes (OWN-04, OWN-07):
+//! The CPU has nothing to read where only it writes (OWN-04):
 //! ```compile_fail,E0277
 //! # use scatterlist::map::{Direct, DmaDevice as _, FromDevice, HeapMemory, Offset, ToDevice};
 //! # use scatterlist::{Lease, Limits};
 //! # let device = &Direct::new(HeapMemory::default(), Offset::NONE, &Limits::default()).unwrap();
 //! let mut mapped = device.map(Lease::from_vec(vec![0; 4096]).unwrap(), ToDevice).unwrap();
 //! mapped.read_at(0, &mut [0; 16]).unwrap();
-//! ```
-//! ```compile_fail,E0277
-//! # use scatterlist::map::{Direct, DmaDevice as _, FromDevice, HeapMemory, Offset, ToDevice};
-//! # use scatterlist::{Lease, Limits};
-//! # let device = &Direct::new(HeapMemory::default(), Offset::NONE, &Limits::default()).unwrap();
-//! let mut mapped = device.map(Lease::from_vec(vec![0; 4096]).unwrap(), ToDevice).unwrap();
-//! mapped.sync_for_cpu(0..16).unwrap();
 //! ```
 //! And nothing to write where only the device writes (OWN-05):
 //! ```compile_fail,E0277
@@ -159,3 +131,41 @@
 //! let mut mapped = device.map(Lease::from_vec(vec![0; 4096]).unwrap(), FromDevice).unwrap();
 //! mapped.write_at(0, &[0; 16]).unwrap();
 //! ```
+//!
+//! Three more stand under the ids of the cases from which they come: a borrow that ends too early (OWN-01), an arbitrary address
+//! (OWN-03), a sync that takes what no device wrote (OWN-07).
+
+/// A borrow that ends before the mapping does.
+/// ```compile_fail,E0597
+/// # use scatterlist::map::{Borrowed, FromDevice};
+/// # use scatterlist::{Addr as _, CpuAddr, Segment};
+/// let mut segments = [Segment::new(CpuAddr::new(0), 1).unwrap()];
+/// let borrowed;
+/// {
+///     let mut buffer = vec![0_u8; 4096];
+///     let mut slices = [&mut buffer[..]];
+///     borrowed = Borrowed::<_, FromDevice>::from_mut(&mut slices, &mut segments).unwrap();
+/// }
+/// println!("{borrowed:?}");
+/// ```
+mod own_01_a_mapping_outlives_its_buffer {}
+
+/// An arbitrary address is a list, and a list is no lease.
+/// ```compile_fail,E0308
+/// # use scatterlist::map::{Direct, DmaDevice as _, FromDevice, HeapMemory, Offset, ToDevice};
+/// # use scatterlist::{Addr as _, CpuAddr, Limits, ScatterList, Segment};
+/// # let device = &Direct::new(HeapMemory::default(), Offset::NONE, &Limits::default()).unwrap();
+/// let list = ScatterList::from(Segment::new(CpuAddr::new(0x1000), 4096).unwrap());
+/// let mapped = device.map(list, FromDevice).unwrap();
+/// ```
+mod own_03_an_arbitrary_address_is_mapped {}
+
+/// There is nothing to take from a device that only reads.
+/// ```compile_fail,E0277
+/// # use scatterlist::map::{Direct, DmaDevice as _, FromDevice, HeapMemory, Offset, ToDevice};
+/// # use scatterlist::{Lease, Limits};
+/// # let device = &Direct::new(HeapMemory::default(), Offset::NONE, &Limits::default()).unwrap();
+/// let mut mapped = device.map(Lease::from_vec(vec![0; 4096]).unwrap(), ToDevice).unwrap();
+/// mapped.sync_for_cpu(0..16).unwrap();
+/// ```
+mod own_07_a_sync_takes_what_no_device_wrote {}
