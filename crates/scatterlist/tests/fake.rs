@@ -181,6 +181,22 @@ fn what_the_owner_writes_between_mappings_is_no_finding() {
 }
 
 #[test]
+fn two_owners_of_one_cache_line_harm_each_other() {
+    let memory = memory(CacheCoherence::Synced).with_line_len(64);
+    let machine = &machine(&memory, Offset::NONE);
+    let device = device(machine);
+    let (mine, mut other) =
+        (memory.take_at(&[(phys(BASE), 32)]).unwrap(), memory.take_at(&[(phys(BASE + 32), 64)]).unwrap());
+    let flight = machine.map(mine, FromDevice).unwrap().into_flight();
+    device.scatter(flight.bus(), &[1; 32]).unwrap();
+    memory.write(&mut other, 0, &[2; 64]).unwrap();
+    let mine = flight.reclaim(&device).unwrap().unmap();
+    assert_eq!(memory.bytes(&mine).unwrap(), [1; 32]);
+    // The sync dropped the half of the line that the CPU had just written, and nothing past the line.
+    assert_eq!(memory.bytes(&other).unwrap()[30..34], [0, 0, 2, 2]);
+}
+
+#[test]
 fn coherent_memory_keeps_its_layout() {
     let memory = memory(CacheCoherence::Synced);
     for (len, align) in [(1, 1), (4096, 4096), (64, 1 << 16), (100, 8)] {

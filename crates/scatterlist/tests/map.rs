@@ -118,6 +118,24 @@ fn own_06_a_sync_across_a_page_boundary_moves_exactly_its_bytes() {
     }
 }
 
+#[test]
+fn a_write_to_a_part_of_a_cache_line_keeps_what_the_device_wrote_to_the_rest() {
+    let memory = memory(CacheCoherence::Synced).with_line_len(64);
+    let machine = &machine(&memory, Offset::NONE);
+    let device = device(machine);
+    let flight = machine.map(pages(&memory, 1, 1), Both).unwrap().into_flight();
+    device.scatter(flight.bus(), &pattern(2, 4096)).unwrap();
+    let mut mapped = flight.reclaim(&device).unwrap();
+    mapped.write_at(100, &[0; 4]).unwrap();
+    let mut expected = pattern(2, 4096);
+    expected[100..104].fill(0);
+    let mut read = vec![0; 4096];
+    mapped.read_at(0, &mut read).unwrap();
+    assert_eq!(read, expected);
+    assert_eq!(memory.bytes(&mapped.unmap()).unwrap(), expected);
+    assert_eq!(memory.check_quarantine(), []);
+}
+
 /// Writes a byte behind the back of the owner.
 fn cpu_pokes(memory: &machine::Memory, addr: u64) {
     let cpu = memory.cpu_addr(PhysAddr::new(addr), 1).unwrap();

@@ -128,7 +128,7 @@ fn a_forgotten_flight_keeps_its_memory_and_the_device_may_still_write() {
 }
 
 #[test]
-fn a_dropped_flight_says_so_and_keeps_its_memory() {
+fn a_dropped_flight_says_so_and_leaks_its_memory() {
     let memory = memory(CacheCoherence::Synced);
     let machine = &machine(&memory, Offset::Up(PAGE));
     let device = device(machine);

@@ -37,7 +37,12 @@ fn words_are_little_endian_and_stay_within() {
     // Two whole words fit.
     assert_eq!(memory.len_words(), 2);
     assert!(memory.put(1, 5) && !memory.put(2, 5));
-    let mut flight = memory.into_flight();
+}
+
+#[test]
+fn memory_in_flight_takes_words_and_leaks_when_forgotten() {
+    let device = &device();
+    let mut flight = device.alloc_coherent(CoherentLayout::new(20, 64)).unwrap().into_flight();
     flight.store(0, 7_u32).unwrap();
     assert_eq!(flight.load::<u32>(0).unwrap(), 7);
     // Nobody was told.

@@ -1,16 +1,19 @@
 //! NVMe physical region pages (PRP): a transfer as pages of the controller's memory page size.
 //!
-//! The first entry may start inside a page, at a multiple of 4 bytes; every other starts one; every piece but the last
-//! ends at the end of a page. Two entries lie in the command; for more, the second points to a list, whose pages are chained:
-//! the last slot of a page is a link if more than one entry is left for it, and data if it is the last one.
-//! Specification: NVM Express Base Specification 2.0, section 4.1.1 ("Physical Region Page Entry and List").
-//! Beside it: the encoder and the count of what it needs in `encode`, the walker in `walk`.
+//! The first entry may start inside a page, at a multiple of 4 bytes; every other starts one; every piece but
+//! the last ends at the end of a page. Two entries lie in the command; for more, the second points to a list,
+//! whose pages are chained: the last slot of a page is a link if more than one entry is left for it, and data
+//! if it is the last one. Specification: NVM Express Base Specification 2.0, section 4.1.1 ("Physical Region
+//! Page Entry and List"). Beside it: the encoder and the count of what it needs in `encode`, the walker in
+//! `walk`, lists made once in `shared`.
 
 mod encode;
+mod shared;
 mod walk;
 
-pub use encode::{EncodeError, SharedList, encode, lists_needed};
-pub use walk::{Walk, WalkError, walk};
+pub use encode::{EncodeError, encode, lists_needed};
+pub use shared::SharedList;
+pub use walk::{ENTRIES_MAX, Walk, WalkError, walk};
 
 use crate::{Addr as _, BusAddr, Force, LimitId, Limits, LimitsError, Source};
 

@@ -1,9 +1,10 @@
 //! NVMe scatter gather lists (SGL): a transfer as descriptors of 16 bytes, each a run of memory.
 //!
-//! One descriptor lies in the command. For more, it points to a segment of descriptors; what a segment cannot hold goes on
-//! in the next one, to which its last descriptor points. The pointer to the last segment says that it is that.
-//! Specification: NVM Express Base Specification 2.0, section 4.1.2 ("Scatter Gather List (SGL)").
-//! Beside it: the encoder and the count of what it needs in `encode`, the walker in `walk`, metadata pointers in `metadata`.
+//! One descriptor lies in the command. For more, it points to a segment of descriptors; what a segment cannot
+//! hold goes on in the next one, to which its last descriptor points. The pointer to the last segment says that
+//! it is that. Specification: NVM Express Base Specification 2.0, section 4.1.2 ("Scatter Gather List (SGL)").
+//! Beside it: the encoder and the count of what it needs in `encode`, the walker in `walk`, metadata pointers
+//! in `metadata`.
 
 mod encode;
 mod metadata;
@@ -61,8 +62,8 @@ pub fn limits(descriptors: u64, granularity: Granularity) -> Result<Limits, Limi
     format(format(limits, LimitId::AddrAlign, unit), LimitId::PieceLenAlign, unit).build()
 }
 
-/// Returns how many descriptors of data fit a chain of `segments` list memories of `descriptors` each, and the command.
-/// Each segment but the last gives one descriptor to the link.
+/// Returns how many descriptors of data fit a chain of `segments` list memories of `descriptors` each, and the
+/// command. Each segment but the last gives one descriptor to the link.
 #[must_use]
 pub const fn descriptors_max(descriptors: u64, segments: u64) -> u64 {
     let Some(further) = segments.checked_sub(1) else { return 1 };
@@ -126,7 +127,9 @@ impl Kind {
 /// value of its bits can be held.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub struct Descriptor {
-    words: [u64; 2],
+    // Two words and no array of them: so it stays in registers.
+    low: u64,
+    high: u64,
 }
 
 impl Descriptor {
@@ -134,13 +137,13 @@ impl Descriptor {
     #[must_use]
     pub fn new(kind: Kind, addr: BusAddr, len: u32) -> Self {
         let kind = u64::from(kind.value()).wrapping_shl(KIND_SHIFT);
-        Self { words: [addr.raw(), kind | u64::from(len)] }
+        Self { low: addr.raw(), high: kind | u64::from(len) }
     }
 
     /// Takes the two words of a descriptor.
     #[must_use]
-    pub const fn from_words(words: [u64; 2]) -> Self {
-        Self { words }
+    pub const fn from_words([low, high]: [u64; 2]) -> Self {
+        Self { low, high }
     }
 
     /// Reads a descriptor from memory: bytes 24 to 39 of a command, or an element of a segment.
@@ -148,54 +151,47 @@ impl Descriptor {
     pub const fn from_le_bytes(bytes: [u8; 16]) -> Self {
         let both = u128::from_le_bytes(bytes);
         #[expect(clippy::as_conversions, reason = "each half of 128 bits")]
-        Self { words: [both as u64, both.wrapping_shr(64) as u64] }
+        Self { low: both as u64, high: both.wrapping_shr(64) as u64 }
     }
 
     /// Returns the bytes of the descriptor.
     #[must_use]
     pub const fn to_le_bytes(self) -> [u8; 16] {
-        let [low, high] = self.words;
         #[expect(clippy::as_conversions, reason = "64 bits widened to 128")]
-        let both = low as u128 | (high as u128).wrapping_shl(64);
+        let both = self.low as u128 | (self.high as u128).wrapping_shl(64);
         both.to_le_bytes()
     }
 
     /// Returns the two words.
     #[must_use]
     pub const fn words(self) -> [u64; 2] {
-        self.words
-    }
-
-    const fn high(self) -> u64 {
-        let [_, high] = self.words;
-        high
+        [self.low, self.high]
     }
 
     /// Returns what the descriptor is.
     #[must_use]
     pub const fn kind(self) -> Kind {
-        let [.., last] = self.high().to_le_bytes();
+        let [.., last] = self.high.to_le_bytes();
         Kind::from_value(last >> 4)
     }
 
     /// Returns how the address is to be read: 0 for an address, 1 for an offset, others of the transport.
     #[must_use]
     pub const fn subtype(self) -> u8 {
-        let [.., last] = self.high().to_le_bytes();
+        let [.., last] = self.high.to_le_bytes();
         last & 0xf
     }
 
     /// Returns the address: of data, or of a segment.
     #[must_use]
     pub fn addr(self) -> BusAddr {
-        let [low, _] = self.words;
-        BusAddr::new(low)
+        BusAddr::new(self.low)
     }
 
     /// Returns the length in bytes: of data, or of a segment.
     #[must_use]
     pub const fn len(self) -> u32 {
-        let [a, b, c, d, ..] = self.high().to_le_bytes();
+        let [a, b, c, d, ..] = self.high.to_le_bytes();
         u32::from_le_bytes([a, b, c, d])
     }
 
@@ -208,7 +204,7 @@ impl Descriptor {
     /// Returns the three reserved bytes between length and type; 0 in the kinds that an encoder writes.
     #[must_use]
     pub const fn reserved(self) -> u32 {
-        let [_, _, _, _, a, b, c, _] = self.high().to_le_bytes();
+        let [_, _, _, _, a, b, c, _] = self.high.to_le_bytes();
         u32::from_le_bytes([a, b, c, 0])
     }
 }

@@ -387,8 +387,8 @@ fn overlap<S: Segments<Addr = BusAddr> + ?Sized>(bus: &S, segments: &[Segment<Bu
 }
 
 // SAFETY: (1) the device uses segments only while a transfer of them is pending, or when it is told of them again; (2)
-// quiesce leaves none pending; (3) the bus refuses what is not mapped. What is mapped but idle is behind no
-// reference, and the bus is of one thread.
+// quiesce leaves none pending, and nothing in it panics; (3) the bus checks each access and refuses what is not mapped. What is
+// mapped but idle is behind no reference, and the bus is of one thread.
 unsafe impl<D: Resolve> Hardware for Device<'_, D> {
     fn is_done_with<S: Segments<Addr = BusAddr> + ?Sized>(&self, bus: &S) -> bool {
         !self.state.borrow().pending.iter().any(|pending| overlap(bus, &pending.segments))

@@ -75,6 +75,13 @@ impl<A: Addr> FakeMemory<A> {
         self
     }
 
+    /// Makes syncs move whole cache lines of this many bytes, a power of two, as caches do, rather than single bytes.
+    #[must_use]
+    pub fn with_line_len(self, bytes: u64) -> Self {
+        self.store.borrow_mut().set_line_len(bytes);
+        self
+    }
+
     /// Returns how CPU and device see each other's writes.
     #[must_use]
     pub const fn coherence(&self) -> CacheCoherence {

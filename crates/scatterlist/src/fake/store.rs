@@ -126,6 +126,8 @@ fn number(len: usize) -> u64 {
 pub(super) struct Store {
     /// Whether the device sees a shadow.
     synced: bool,
+    /// A power of two.
+    line_len: u64,
     arenas: Vec<Arena>,
     taken: BTreeMap<u64, Taken>,
     /// Oldest first.
@@ -141,6 +143,7 @@ impl Store {
     pub(super) const fn new(synced: bool) -> Self {
         Self {
             synced,
+            line_len: 1,
             arenas: Vec::new(),
             taken: BTreeMap::new(),
             quarantine: VecDeque::new(),
@@ -154,6 +157,10 @@ impl Store {
     pub(super) fn set_quarantine_max(&mut self, bytes: u64) {
         self.quarantine_max = bytes;
         self.release();
+    }
+
+    pub(super) const fn set_line_len(&mut self, bytes: u64) {
+        self.line_len = if bytes.is_power_of_two() { bytes } else { 1 };
     }
 
     /// Adds an arena at `base`, or where its bytes are.
@@ -321,27 +328,46 @@ impl Store {
         Some(pieces)
     }
 
-    fn pieces_of(&self, kind: Kind, addr: u64, len: u64) -> Vec<(u64, u64)> {
-        let pieces = self.pieces(addr, len).unwrap_or_default();
-        pieces.into_iter().filter(|piece| piece.2 == kind).map(|(addr, len, _)| (addr, len)).collect()
+    /// Returns the leased runs within a range, whoever has the rest.
+    fn leased(&self, addr: u64, len: u64) -> Vec<(u64, u64)> {
+        let end = addr.saturating_add(len);
+        let within = |(start, taken): (&u64, &Taken)| {
+            let (from, to) = (addr.max(*start), end.min(start.saturating_add(taken.len)));
+            let len = to.checked_sub(from).filter(|len| *len > 0)?;
+            (taken.kind == Kind::Leased).then_some((from, len))
+        };
+        let runs =
+            self.taken.range(..end).rev().map_while(|(start, taken)| {
+                (start.saturating_add(taken.len) > addr).then_some((start, taken))
+            });
+        runs.filter_map(within).collect()
+    }
+
+    /// Rounds a range out to whole cache lines.
+    fn lines(&self, addr: u64, len: u64) -> (u64, u64) {
+        let mask = self.line_len.wrapping_sub(1);
+        let end = addr.saturating_add(len).checked_next_multiple_of(self.line_len).unwrap_or(u64::MAX);
+        (addr & !mask, end.saturating_sub(addr & !mask))
     }
 
     /// CPU to shadow.
     pub(super) fn clean(&mut self, addr: u64, len: u64) {
-        for (addr, len) in self.pieces_of(Kind::Leased, addr, len) {
+        let (start, lines_len) = self.lines(addr, len);
+        for (addr, len) in self.leased(start, lines_len) {
             let Some((arena, at, count)) = self.arena(addr, len) else { continue };
             let bytes = arena.bytes(at, count);
             for (seen, byte) in arena.shadow_mut(at, count).iter_mut().zip(&bytes) {
                 *seen = *byte;
             }
-            arena.hand_over(at, count);
         }
+        self.hand_over(addr, len);
     }
 
     /// Shadow to CPU.
     pub(super) fn invalidate(&mut self, addr: u64, len: u64) {
         self.compare(addr, len);
-        for (addr, len) in self.pieces_of(Kind::Leased, addr, len) {
+        let (start, lines_len) = self.lines(addr, len);
+        for (addr, len) in self.leased(start, lines_len) {
             let Some((arena, at, count)) = self.arena(addr, len) else { continue };
             let seen = arena.shadow_mut(at, count).to_vec();
             arena.ram.write(at, &seen);
@@ -351,7 +377,7 @@ impl Store {
     }
 
     pub(super) fn hand_over(&mut self, addr: u64, len: u64) {
-        for (addr, len) in self.pieces_of(Kind::Leased, addr, len) {
+        for (addr, len) in self.leased(addr, len) {
             if let Some((arena, at, count)) = self.arena(addr, len) {
                 arena.hand_over(at, count);
             }

@@ -82,6 +82,8 @@ struct Inner<D: Backend, R: RawMutex> {
     /// The layout of a slab.
     slab: CoherentLayout,
     state: Mutex<R, State<D>>,
+    /// Held by the one who allocates a slab.
+    growing: Mutex<R, ()>,
 }
 
 struct State<D: Backend> {
@@ -137,7 +139,8 @@ impl<D: DmaDevice, R: RawMutex> DmaPool<D, R> {
         let within = slab_len.checked_next_power_of_two().ok_or(refused)?.min(boundary);
         let slab = CoherentLayout::new(slab_len, align.max(within));
         let state = Mutex::new(State { free: Vec::new(), objects: 0 });
-        Ok(Self { inner: Arc::new(Inner { device, layout, stride, slab, state }) })
+        let growing = Mutex::new(());
+        Ok(Self { inner: Arc::new(Inner { device, layout, stride, slab, state, growing }) })
     }
 
     /// Returns what the objects are.
@@ -170,37 +173,34 @@ impl<D: DmaDevice, R: RawMutex> DmaPool<D, R> {
 }
 
 impl<D: DmaDevice, R: RawMutex> Inner<D, R> {
-    /// Allocates a slab and returns the first of its objects. The lock is not held meanwhile.
+    /// Allocates a slab and returns the first of its objects. Others fetch and return meanwhile; those who find nothing
+    /// wait for the slab.
     #[cold]
     fn grow(&self, place: &'static Location<'static>) -> Result<Cut<D>, MapError> {
-        let wanted = u64::try_from(self.offsets().count()).unwrap_or(u64::MAX);
-        let count = {
+        let _growing = self.growing.lock();
+        let room = {
             let mut state = self.state.lock();
-            let max = self.layout.objects_max;
-            let count = wanted.min(max.saturating_sub(state.objects));
-            if count == 0 {
-                let need = max.saturating_add(1);
-                return Err(MapError::Shortage { what: Resource::PoolObjects, need, have: max });
+            if let Some(cut) = state.free.pop() {
+                return Ok(cut);
             }
-            // Counted now, so that another thread that grows the pool too does not pass the bound.
-            state.objects = state.objects.saturating_add(count);
-            count
+            self.layout.objects_max.saturating_sub(state.objects)
         };
-        let slab = Coherent::new(self.device.clone(), self.slab, place);
-        let mut state = self.state.lock();
-        let slab = match slab {
-            Ok(slab) => Arc::new(slab),
-            Err(error) => {
-                state.objects = state.objects.saturating_sub(count);
-                return Err(error);
-            }
-        };
-        let count = usize::try_from(count).unwrap_or(usize::MAX);
-        let mut cuts = self.offsets().take(count).map(|offset| Cut { slab: Arc::clone(&slab), offset });
-        let first = cuts.next();
-        state.free.extend(cuts);
+        let have = self.layout.objects_max;
+        if room == 0 {
+            let need = have.saturating_add(1);
+            return Err(MapError::Shortage { what: Resource::PoolObjects, need, have });
+        }
+        let slab = Arc::new(Coherent::new(self.device.clone(), self.slab, place)?);
+        let room = usize::try_from(room).unwrap_or(usize::MAX);
+        let mut cuts = self.offsets().take(room).map(|offset| Cut { slab: Arc::clone(&slab), offset });
         // A slab holds one object at least: its length was chosen so.
-        first.ok_or(MapError::Layout { len: self.layout.len, align: self.layout.align })
+        let first = cuts.next().ok_or(MapError::Layout { len: self.layout.len, align: self.layout.align })?;
+        let mut state = self.state.lock();
+        let free = state.free.len();
+        state.free.extend(cuts);
+        let more = state.free.len().saturating_sub(free).saturating_add(1);
+        state.objects = state.objects.saturating_add(u64::try_from(more).unwrap_or(u64::MAX));
+        Ok(first)
     }
 }
 

@@ -51,11 +51,4 @@ impl<A: Addr, I: Iterator<Item = Segment<A>>> Cursor<I, A> {
             bytes = bytes.saturating_sub(step);
         }
     }
-
-    /// Returns the next whole segment, for lists known to be canonical and read only by this from the start:
-    /// there is nothing to join, so nothing is read ahead.
-    #[inline]
-    pub(super) fn next_segment(&mut self) -> Option<Segment<A>> {
-        self.segments.next()
-    }
 }

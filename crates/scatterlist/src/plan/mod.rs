@@ -1,9 +1,10 @@
 //! The planner: a list and a device's limits in, device-ready requests out.
 //!
 //! [`plan`] is lazy and allocates nothing. Each request it yields covers the next bytes in order and keeps
-//! **every** hard limit; soft limits cut nothing. A request is a sequence of [`Piece`]s, direct or bounced. Every cut and every bounce
-//! carries [`Why`]; "cut here" and "cannot be satisfied" ([`PlanError::Unsatisfiable`]) are different answers. A list whose
-//! [`Totals`](crate::Totals) fit is planned without a walk.
+//! **every** hard limit; soft limits cut nothing. A request is a sequence of [`Piece`]s, direct or bounced.
+//! Every cut and every bounce carries [`Why`]; "cut here" and "cannot be satisfied"
+//! ([`PlanError::Unsatisfiable`]) are different answers. A list whose [`Totals`](crate::Totals) fit is planned
+//! without a walk.
 
 #[cfg(feature = "alloc")]
 mod append;
@@ -149,9 +150,10 @@ impl<'a, S: Segments + ?Sized + 'a> Ready<'a, S> {
 
     /// Iterates over the pieces, in order.
     #[must_use]
+    #[inline]
     pub fn pieces(&self) -> Pieces<'a, S::Iter<'a>, S::Addr> {
         match &self.part {
-            None => Pieces::whole(Cursor::new(self.list.segments()), self.limits, self.len),
+            None => Pieces::whole(self.list.segments()),
             Some(part) => Pieces::new(part.start.clone(), self.limits, part.found),
         }
     }
@@ -234,8 +236,8 @@ impl<'a, S: Segments + ?Sized + 'a> Plan<'a, S> {
         Some(Err(why::refusal(self.position, self.left, self.limits)))
     }
 
-    /// Yields the next request of a list that must be walked. Out of line, and straight into the place of the answer: a
-    /// request is a large value, and moving it costs as much as planning a list that fits.
+    /// Yields the next request of a list that must be walked. Out of line, and straight into the place of the
+    /// answer: a request is a large value, and moving it costs as much as planning a list that fits.
     #[inline(never)]
     fn walked(&mut self) -> Next<'a, S> {
         let next = self.walk();

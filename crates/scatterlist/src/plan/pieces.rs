@@ -50,30 +50,37 @@ pub struct Bounce {
 
 /// Iterates over the pieces of a request. Walks again what the planner walked; allocates nothing.
 #[derive(Clone, Debug)]
-pub struct Pieces<'a, I, A: Addr> {
+pub struct Pieces<'a, I, A: Addr>(Kind<'a, I, A>);
+
+#[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is no allocator to box it with")]
+enum Kind<'a, I, A: Addr> {
+    /// A whole list, each segment one piece.
+    Whole(I),
+    Cut(Cut<'a, I, A>),
+}
+
+/// The pieces of a request that the planner walked.
+#[derive(Clone, Debug)]
+struct Cut<'a, I, A: Addr> {
     cursor: Cursor<I, A>,
     limits: &'a Limits,
     found: Found,
-    verbatim: bool,
     scan: Scan,
     open: Option<(u64, BounceStart, Stop)>,
     ready: Option<Segment<A>>,
 }
 
 impl<'a, A: Addr, I: Iterator<Item = Segment<A>>> Pieces<'a, I, A> {
+    #[inline]
     pub(super) const fn new(cursor: Cursor<I, A>, limits: &'a Limits, found: Found) -> Self {
-        Self { cursor, limits, found, verbatim: false, scan: Scan::new(), open: None, ready: None }
+        Self(Kind::Cut(Cut { cursor, limits, found, scan: Scan::new(), open: None, ready: None }))
     }
 
-    /// The pieces of a request of `len` bytes that is a whole list, each segment one piece.
-    pub(super) const fn whole(cursor: Cursor<I, A>, limits: &'a Limits, len: u64) -> Self {
-        let found = Found { len, scan_end: len, bounce_head: None, cut: None };
-        Self { cursor, limits, found, verbatim: true, scan: Scan::new(), open: None, ready: None }
-    }
-
-    fn close(&self, (len, start, stop): (u64, BounceStart, Stop)) -> Piece<A> {
-        let start_bits = start.bits(len, self.limits.hard());
-        Piece::Bounce(Bounce { len, start_bits, why: stop.why(self.limits) })
+    /// The segments of a request that is a whole canonical list: there is nothing to join or to cut.
+    #[inline]
+    pub(super) const fn whole(segments: I) -> Self {
+        Self(Kind::Whole(segments))
     }
 }
 
@@ -82,14 +89,19 @@ impl<A: Addr, I: Iterator<Item = Segment<A>>> Iterator for Pieces<'_, I, A> {
 
     #[inline]
     fn next(&mut self) -> Option<Piece<A>> {
-        if self.verbatim {
-            return self.cursor.next_segment().map(Piece::Direct);
+        match &mut self.0 {
+            Kind::Whole(segments) => segments.next().map(Piece::Direct),
+            Kind::Cut(cut) => cut.next_cut(),
         }
-        self.next_cut()
     }
 }
 
-impl<A: Addr, I: Iterator<Item = Segment<A>>> Pieces<'_, I, A> {
+impl<A: Addr, I: Iterator<Item = Segment<A>>> Cut<'_, I, A> {
+    fn close(&self, (len, start, stop): (u64, BounceStart, Stop)) -> Piece<A> {
+        let start_bits = start.bits(len, self.limits.hard());
+        Piece::Bounce(Bounce { len, start_bits, why: stop.why(self.limits) })
+    }
+
     /// The next piece of a request that the planner walked. Kept out of line, so that the walk over a list that
     /// fits as it stands stays a loop over its chunks.
     #[inline(never)]

@@ -53,3 +53,18 @@ fn no_two_threads_hold_one_object() {
         assert_eq!(pool.objects_out(), 0);
     });
 }
+
+#[test]
+fn as_many_threads_as_objects_are_never_refused() {
+    loom::model(|| {
+        // Both objects come with one slab: who finds none free waits for it.
+        let pool = pool(128, 2);
+        let other = thread::spawn({
+            let pool = pool.clone();
+            move || pool.fetch().map(drop)
+        });
+        let mine = pool.fetch().map(drop);
+        assert!(mine.is_ok() && other.join().unwrap().is_ok());
+        assert_eq!(pool.objects_out(), 0);
+    });
+}

@@ -77,7 +77,8 @@ impl DescriptorMemory for PutOnly<'_> {
     }
 }
 
-/// Any segments: pages, runs of pages, ragged ones, at any address that is a multiple of 4, with barriers here and there.
+/// Any segments: pages, runs of pages, ragged ones, at any address that is a multiple of 4, with barriers here
+/// and there.
 fn any_segments(page: u64) -> impl Strategy<Value = Vec<Seg>> {
     let len = prop_oneof![
         20 => Just(page),

@@ -146,7 +146,7 @@ proptest! {
         let page = page(4096);
         let words: Vec<u64> = words.into_iter().cycle().take(512).collect();
         let mut memories = Memories((0..4).map(|list| (LISTS + (list << 32), words.clone())).collect());
-        // Each run is a page, so the length bounds the walk; memory of numbers ends far earlier.
+        // Each run is a page, so the length bounds the walk; a thousand of them are enough to see.
         let most = 1_000;
         let bus = memories.as_bus();
         let runs: Vec<_> = walk(&bus[..], page, Prps::new(prp1, prp2), bytes).take(most).collect();
@@ -348,6 +348,8 @@ fn what_a_controller_does_not_accept_is_named() {
     assert_eq!(error.to_string(), "the device cannot read bus address 0x70000");
     let error = walked(u64::MAX - 3, 0, 4, &mut lists);
     assert!(matches!(error, WalkError::Wraps { index: 0, len: 4, .. }), "{error}");
+    let error = walked(0x1000, LISTS, (1 << 32) + 1, &mut lists);
+    assert_eq!(error, WalkError::TooMany { bytes: (1 << 32) + 1, entries: (1 << 20) + 1 });
 }
 
 #[test]

@@ -1,9 +1,10 @@
-//! `PRP` and `NSGL`: planned for the format, encoded, compared with the entries in the file, and walked as the controller
-//! would: what it collects must be the segments that went in.
+//! `PRP` and `NSGL`: planned for the format, encoded, compared with the entries in the file, and walked as the
+//! controller would: what it collects must be the segments that went in.
 //!
-//! Segments are taken as they stand, with a barrier between them, as of different owners. Where they are adjacent they are also
-//! joined, as a list joins them, and the entries must be the same. Where the file expects an error, they are only
-//! taken as they stand: segments that meet inside a page are one run to a list, and no error.
+//! Segments are taken as they stand, with a barrier between them, as of different owners. Where they are
+//! adjacent they are also joined, as a list joins them, and the entries must be the same. Where the file
+//! expects an error, they are only taken as they stand: segments that meet inside a page are one run to a list,
+//! and no error.
 
 use scatterlist::desc::{PlainMemory, prp, sgl};
 use scatterlist::plan::{Policy, Ready, plan};

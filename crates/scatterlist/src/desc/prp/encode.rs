@@ -1,8 +1,8 @@
-//! [`encode`]: a device-ready request to entries and lists. [`SharedList`]: one list for all slices of a buffer.
+//! [`encode`]: a device-ready request to entries and lists.
 //!
-//! The number of entries follows from the first address and the length, since a request that may be encoded is one run of
-//! pages; so the place of every link is known before the first entry is written. What does not keep to the format ends in
-//! an error, and the list memory is then worth nothing.
+//! The number of entries follows from the first address and the length, since a request that may be encoded is
+//! one run of pages; so the place of every link is known before the first entry is written. What does not keep
+//! to the format ends in an error, and the list memory is then worth nothing.
 
 use core::ops::ControlFlow;
 
@@ -102,8 +102,8 @@ pub enum EncodeError {
 /// pages: what to fetch before [`encode`].
 ///
 /// # Errors
-/// [`EncodeError::Bounced`] for a request that starts with a bounce, [`EncodeError::NoRoom`] for a first list without a slot
-/// for an entry and a link.
+/// [`EncodeError::Bounced`] for a request that starts with a bounce, [`EncodeError::NoRoom`] for a first list
+/// without a slot for an entry and a link.
 pub fn lists_needed<S>(ready: &Ready<'_, S>, page: MemoryPage, first_slots: u64) -> Result<u64, EncodeError>
 where
     S: Segments<Addr = BusAddr> + ?Sized,
@@ -169,8 +169,8 @@ where
     }
 }
 
-/// Encodes a whole list of single pages that was planned for PRPs and fits one list page: nothing is left to check, and the
-/// loop is a copy. `None` where the request is not of that kind.
+/// Encodes a whole list of single pages that was planned for PRPs and fits one list page: nothing is left to
+/// check, and the loop is a copy. `None` where the request is not of that kind.
 #[inline]
 fn encode_whole<S, M>(ready: &Ready<'_, S>, page: MemoryPage, lists: &mut [M]) -> Option<Prps>
 where
@@ -441,78 +441,5 @@ impl<'m, M: DescriptorMemory> Encoder<'m, M> {
             words.min(self.page.slots_from(memory.bus_addr().raw()))
         });
         EncodeError::NoRoom { entries, list, lists, slots }
-    }
-}
-
-/// One list page that serves every transfer from or to a buffer of contiguous bus memory: made once, shared by all
-/// commands, which then write no entry at all.
-///
-/// Slot `i` holds page `i + 1` of the buffer, so a slice that starts in page `k` points its second entry to slot `k`.
-/// One list page is all: a link in its last slot would be data to a slice that ends there.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct SharedList {
-    page: MemoryPage,
-    buffer: BusAddr,
-    bytes: u64,
-    list: BusAddr,
-}
-
-impl SharedList {
-    /// Writes the list of a buffer of `bytes` that starts a page.
-    ///
-    /// # Errors
-    /// [`EncodeError`] when the buffer does not start a page or wraps, or the memory cannot hold its pages but the first.
-    pub fn new<M: DescriptorMemory>(
-        page: MemoryPage,
-        buffer: BusAddr,
-        bytes: u64,
-        memory: &mut M,
-    ) -> Result<Self, EncodeError> {
-        let (addr, page_len) = (memory.bus_addr(), page.len());
-        if buffer.raw() & page.mask() != 0 {
-            return Err(EncodeError::Gap { at: 0, end: buffer, start: buffer, page_len });
-        }
-        if addr.raw() & ENTRY_LEN.wrapping_sub(1) != 0 {
-            return Err(EncodeError::ListMisaligned { list: 0, addr, need: ENTRY_LEN });
-        }
-        if buffer.checked_add(bytes).is_none() {
-            return Err(EncodeError::PastEnd { offset: buffer.raw(), len: bytes, bytes: u64::MAX });
-        }
-        let entries = page.entries(buffer.raw(), bytes).saturating_sub(1);
-        let slots = page.slots_from(addr.raw()).min(u64::try_from(memory.len_words()).unwrap_or(u64::MAX));
-        let full = EncodeError::NoRoom { entries, list: 0, lists: 1, slots };
-        if entries > slots {
-            return Err(full);
-        }
-        // Checked above: no page of the buffer wraps.
-        let words = (1..=entries).map(|index| buffer.raw().wrapping_add(index.wrapping_mul(page_len)));
-        let stored = memory.fill(0, words);
-        if u64::try_from(stored) != Ok(entries) {
-            return Err(full);
-        }
-        Ok(Self { page, buffer, bytes, list: addr })
-    }
-
-    /// Returns the entries for `len` bytes from byte `offset` of the buffer on. Writes nothing.
-    ///
-    /// # Errors
-    /// [`EncodeError::PastEnd`], and [`EncodeError::Misaligned`] for an offset that is no multiple of 4.
-    pub fn slice(&self, offset: u64, len: u64) -> Result<Prps, EncodeError> {
-        let Self { page, buffer, bytes, list } = *self;
-        if offset.checked_add(len).is_none_or(|end| end > bytes) {
-            return Err(EncodeError::PastEnd { offset, len, bytes });
-        }
-        // Within the buffer, which does not wrap; and slots lie within a page.
-        let start = buffer.raw().wrapping_add(offset);
-        if start & OFFSET_ALIGN.wrapping_sub(1) != 0 {
-            return Err(EncodeError::Misaligned { addr: BusAddr::new(start) });
-        }
-        let first = offset & !page.mask();
-        let prp2 = match page.entries(start, len) {
-            0 | 1 => 0,
-            2 => buffer.raw().wrapping_add(first).wrapping_add(page.len()),
-            _ => list.raw().wrapping_add(first.wrapping_shr(page.shift).wrapping_mul(ENTRY_LEN)),
-        };
-        Ok(Prps::new(start, prp2))
     }
 }

@@ -1,11 +1,15 @@
 //! [`walk`]: reads entries and lists as the controller does.
 //!
-//! A controller knows the length of the transfer and nothing of how the lists were made. Each step reads at most one link
-//! and one entry, so a walk takes no more than one step a page of the transfer, whatever the memory holds.
+//! A controller knows the length of the transfer and nothing of how the lists were made. Each step reads at
+//! most one link and one entry, so a walk takes no more than one step a page of the transfer, whatever the
+//! memory holds.
 
 use super::{ENTRY_LEN, MemoryPage, OFFSET_ALIGN, Prps, Second};
 use crate::desc::{BusRead, Unreadable, read_word};
 use crate::{Addr as _, BusAddr, Segment};
+
+/// The most entries of a transfer that is walked: 4 GiB in the smallest pages.
+pub const ENTRIES_MAX: u64 = 1 << 20;
 
 /// What a controller would not accept.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -45,6 +49,14 @@ pub enum WalkError {
         /// Its bytes.
         len: u64,
     },
+    /// The transfer is too long to be walked.
+    #[error("a transfer of {bytes} bytes has {entries} entries, at most {ENTRIES_MAX} are walked")]
+    TooMany {
+        /// Its bytes.
+        bytes: u64,
+        /// Its entries.
+        entries: u64,
+    },
     /// A list lies where the device cannot read.
     #[error(transparent)]
     Unreadable(#[from] Unreadable),
@@ -72,6 +84,11 @@ pub struct Walk<'a, R: ?Sized> {
 
 impl<R: BusRead + ?Sized> Walk<'_, R> {
     fn step(&mut self) -> Result<Segment<BusAddr>, WalkError> {
+        if let Second::List { entries, .. } = self.second
+            && entries >= ENTRIES_MAX
+        {
+            return Err(WalkError::TooMany { bytes: self.left, entries: entries.saturating_add(1) });
+        }
         let addr = self.entry()?;
         let offset = addr.raw() & self.page.mask();
         let index = self.index;

@@ -1,7 +1,8 @@
 //! [`encode`]: a device-ready request to descriptors.
 //!
-//! A piece is one descriptor, whose words are nearly those of the segment itself. How many there are is known before the
-//! first is written, so every link is written once, with the length of the segment that it points to.
+//! A piece is one descriptor, whose words are nearly those of the segment itself. How many there are is known
+//! before the first is written, so every link is written once, with the length of the segment that it points
+//! to.
 
 use core::ops::ControlFlow;
 

@@ -1,7 +1,7 @@
 //! Metadata pointers (MPTR): one run of memory, named by its address or by a segment of one descriptor.
 //!
-//! Specification: NVM Express Base Specification 2.0, section 3.3.3.1, common command format, MPTR and PSDT. Metadata that
-//! the bus does not see in one run is refused: a controller would go on behind the first part.
+//! Specification: NVM Express Base Specification 2.0, section 3.3.3.1, common command format, MPTR and PSDT.
+//! Metadata that the bus does not see in one run is refused: a controller would go on behind the first part.
 
 use super::{DESCRIPTOR_WORDS, Descriptor, Granularity, Kind, LEN_MAX, SEGMENT_ALIGN, limits};
 use crate::desc::DescriptorMemory;
@@ -62,8 +62,8 @@ pub fn metadata_limits(granularity: Granularity) -> Result<Limits, LimitsError> 
     limits(1, granularity)
 }
 
-/// Returns the metadata pointer of a command whose PSDT says that metadata is contiguous: `Dword` where data is named by PRPs
-/// (00b), `Byte` where it is named by an SGL (01b).
+/// Returns the metadata pointer of a command whose PSDT says that metadata is contiguous: `Dword` where data is
+/// named by PRPs (00b), `Byte` where it is named by an SGL (01b).
 ///
 /// # Errors
 /// [`MetadataError`]. A plan made for [`metadata_limits`] never fails.
@@ -81,8 +81,8 @@ where
     }
 }
 
-/// Writes a segment of one descriptor into `memory` and returns the metadata pointer to it, for a command whose PSDT says
-/// that metadata is named by an SGL (10b).
+/// Writes a segment of one descriptor into `memory` and returns the metadata pointer to it, for a command whose
+/// PSDT says that metadata is named by an SGL (10b).
 ///
 /// # Errors
 /// [`MetadataError`].

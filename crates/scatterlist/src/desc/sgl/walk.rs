@@ -1,8 +1,8 @@
 //! [`walk`]: reads descriptors and segments as the controller does.
 //!
-//! The data that the descriptors name must be exactly that of the command: a controller that takes more is an option of the
-//! specification, and one that needs less reports a length error. A walk reads at most [`DESCRIPTORS_MAX`] descriptors, so
-//! segments that point to each other end in an error.
+//! The data that the descriptors name must be exactly that of the command: a controller that takes more is an
+//! option of the specification, and one that needs less reports a length error. A walk reads at most
+//! [`DESCRIPTORS_MAX`] descriptors, so segments that point to each other end in an error.
 
 use super::{DESCRIPTOR_LEN, Descriptor, Kind, SEGMENT_ALIGN};
 use crate::desc::{BusRead, Unreadable};
@@ -15,7 +15,8 @@ pub const DESCRIPTORS_MAX: u64 = 1 << 17;
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum WalkError {
-    /// A descriptor of a kind, or with a subtype, that a host's memory cannot be named by, or that this walk does not know.
+    /// A descriptor of a kind, or with a subtype, that a host's memory cannot be named by, or that this walk
+    /// does not know.
     #[error(
         "descriptor {index} has type {kind:#x} and subtype {subtype:#x}: not one of data or of a segment"
     )]
@@ -85,8 +86,8 @@ pub enum WalkError {
     Unreadable(#[from] Unreadable),
 }
 
-/// Walks the data of a command of `len_bytes` with `first` as its data pointer, in order: one run of bus memory a descriptor.
-/// After an error it ends.
+/// Walks the data of a command of `len_bytes` with `first` as its data pointer, in order: one run of bus memory
+/// a descriptor. After an error it ends.
 pub const fn walk<R: BusRead + ?Sized>(bus: &R, first: Descriptor, len_bytes: u64) -> Walk<'_, R> {
     Walk {
         bus,

@@ -202,7 +202,7 @@ impl<D: Backend, O, R: RawMutex> Bounce<D, O, R> {
         held.runs().iter().for_each(|run| self.wipe(run));
         let mut state = self.state.lock();
         match held {
-            Held::Runs(runs) => runs.iter().for_each(|run| state.slots.give_back(*run)),
+            Held::Runs(ref runs) => runs.iter().for_each(|run| state.slots.give_back(*run)),
             // It came from there, so there is room.
             Held::Region(region) => state.regions.push(region),
         }
@@ -341,7 +341,8 @@ unsafe impl<D: Backend, O, R: RawMutex> Backend for Bounce<D, O, R> {
             regions.into_iter().flatten().for_each(|run| state.slots.give_back(run));
         };
         for _ in 0..transfers {
-            let region = shape.take(&mut self.state.lock().slots);
+            let region = shape.empty_region();
+            let region = shape.take(region, &mut self.state.lock().slots);
             match region {
                 Some(region) => regions.push(region),
                 None => {

@@ -156,8 +156,8 @@ impl<D: Backend, I: Iterator<Item = Segment<D::Addr>>> Drawing<'_, D, I> {
         self.bounced = true;
         let (mut bits, mut left) = (piece.start_bits, piece.len);
         while left > 0 {
-            let grant = source.take(rules, bits, left).ok_or(short(left))?;
-            let run = Segment::new(D::Addr::new(grant.addr), grant.len).map_err(|_| short(left))?;
+            let grant = source.take(rules, bits, left).ok_or(short(piece.len))?;
+            let run = Segment::new(D::Addr::new(grant.addr), grant.len).map_err(|_| short(piece.len))?;
             self.spans(grant)?;
             self.append(run.with_barrier())?;
             bits = bits.saturating_add(run.len());

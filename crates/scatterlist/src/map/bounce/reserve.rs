@@ -51,9 +51,13 @@ impl Shape {
         run.saturating_mul(self.runs).saturating_mul(regions)
     }
 
-    /// Takes one region out of the free slots; what it took is back where that fails.
-    pub(super) fn take(&self, slots: &mut Slots) -> Option<Region> {
-        let mut region = Region::new();
+    /// Returns a region that has room for its runs and none yet, so that taking them allocates nothing.
+    pub(super) fn empty_region(&self) -> Region {
+        Region::with_capacity(usize::try_from(self.runs).unwrap_or(0))
+    }
+
+    /// Takes the runs of one region out of the free slots; what it took is back where that fails.
+    pub(super) fn take(&self, mut region: Region, slots: &mut Slots) -> Option<Region> {
         for _ in 0..self.runs {
             match slots.take(&self.wanted()) {
                 Some((run, _)) => region.push(run),
