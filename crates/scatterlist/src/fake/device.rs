@@ -8,12 +8,15 @@ use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec;
 use alloc::vec::Vec;
 use core::cell::RefCell;
+use core::fmt;
+use core::panic::Location;
 
 use super::bus::Bus;
 use super::finding::{Finding, Refusal};
 use super::resolve::Resolve;
 use crate::desc::{BusRead, Unreadable};
 use crate::map::Hardware;
+use crate::map::checked::Watch;
 use crate::plan::{PlanError, Policy, plan};
 use crate::{Addr as _, BusAddr, LimitId, Limits, Position, Segment, Segments};
 
@@ -23,10 +26,10 @@ const PENDING_MAX: usize = 1024;
 const DONE_MAX: usize = 1024;
 
 /// A fake device on a bus.
-#[derive(Debug)]
 pub struct Device<'b, D> {
     bus: &'b Bus<D>,
     limits: Limits,
+    watch: Option<&'b dyn Watch>,
     state: RefCell<State>,
 }
 
@@ -87,7 +90,21 @@ pub struct Done {
 impl<'b, D: Resolve> Device<'b, D> {
     /// Puts a device with limits of its own on a bus.
     pub fn new(bus: &'b Bus<D>, limits: &Limits) -> Self {
-        Self { bus, limits: *limits, state: RefCell::default() }
+        Self { bus, limits: *limits, watch: None, state: RefCell::default() }
+    }
+
+    /// Tells `watch`, the checker above the bus, of each access, refused or not.
+    #[must_use]
+    pub fn watched(self, watch: &'b dyn Watch) -> Self {
+        Self { watch: Some(watch), ..self }
+    }
+
+    #[track_caller]
+    fn tell(&self, addr: BusAddr, len: usize, writes: bool) {
+        if let Some(watch) = self.watch {
+            let len = u64::try_from(len).unwrap_or(u64::MAX);
+            watch.device_access(addr, len, writes, Location::caller());
+        }
     }
 
     /// Returns the bus.
@@ -120,7 +137,9 @@ impl<'b, D: Resolve> Device<'b, D> {
     ///
     /// # Errors
     /// [`Refusal`], found too; what `into` holds is not said then.
+    #[track_caller]
     pub fn read(&self, addr: BusAddr, into: &mut [u8]) -> Result<(), Refusal> {
+        self.tell(addr, into.len(), false);
         self.window(addr, into.len())
             .and_then(|()| self.bus.read(addr, into))
             .map_err(|refusal| self.bus.refused(refusal))
@@ -130,7 +149,9 @@ impl<'b, D: Resolve> Device<'b, D> {
     ///
     /// # Errors
     /// [`Refusal`], found too; nothing was written then.
+    #[track_caller]
     pub fn write(&self, addr: BusAddr, from: &[u8]) -> Result<(), Refusal> {
+        self.tell(addr, from.len(), true);
         self.window(addr, from.len())
             .and_then(|()| self.bus.write(addr, from))
             .map_err(|refusal| self.bus.refused(refusal))
@@ -141,7 +162,9 @@ impl<'b, D: Resolve> Device<'b, D> {
     /// # Safety
     /// No reference is to what the address leads to. [`FakeMemory`](super::FakeMemory) never makes one, so over it this is sound on the
     /// memory's thread.
+    #[track_caller]
     pub unsafe fn write_rogue(&self, addr: BusAddr, from: &[u8]) -> bool {
+        self.tell(addr, from.len(), true);
         // SAFETY: the caller's promise.
         unsafe { self.bus.write_rogue(addr, from) }
     }
@@ -172,6 +195,7 @@ impl<'b, D: Resolve> Device<'b, D> {
     ///
     /// # Errors
     /// [`Refusal`], found too.
+    #[track_caller]
     pub fn gather<S: Segments<Addr = BusAddr> + ?Sized>(&self, bus: &S) -> Result<Vec<u8>, Refusal> {
         self.check(bus).map_err(|refusal| self.bus.refused(refusal))?;
         self.gather_first(bus, u64::MAX)
@@ -181,6 +205,7 @@ impl<'b, D: Resolve> Device<'b, D> {
     ///
     /// # Errors
     /// [`Refusal`], found too; segments before the refused one were written.
+    #[track_caller]
     pub fn scatter<S: Segments<Addr = BusAddr> + ?Sized>(
         &self,
         bus: &S,
@@ -195,6 +220,7 @@ impl<'b, D: Resolve> Device<'b, D> {
         if given <= have { Ok(()) } else { Err(Refusal::Length { given, have }) }
     }
 
+    #[track_caller]
     fn gather_first<S>(&self, bus: &S, bytes_max: u64) -> Result<Vec<u8>, Refusal>
     where
         S: Segments<Addr = BusAddr> + ?Sized,
@@ -216,6 +242,7 @@ impl<'b, D: Resolve> Device<'b, D> {
         Ok(gathered)
     }
 
+    #[track_caller]
     fn scatter_first<S>(&self, bus: &S, bytes: &[u8], bytes_max: u64) -> Result<u64, Refusal>
     where
         S: Segments<Addr = BusAddr> + ?Sized,
@@ -279,6 +306,7 @@ impl<'b, D: Resolve> Device<'b, D> {
     }
 
     /// Lets one unit of time pass. Returns how many transfers completed.
+    #[track_caller]
     pub fn step(&self) -> usize {
         self.complete(|pending| match &mut pending.steps {
             Some(steps) => {
@@ -290,6 +318,7 @@ impl<'b, D: Resolve> Device<'b, D> {
     }
 
     /// Completes the pending transfers that `due` says.
+    #[track_caller]
     fn complete(&self, mut due: impl FnMut(&mut Pending) -> bool) -> usize {
         let mut state = self.state.borrow_mut();
         let mut ready = Vec::new();
@@ -311,6 +340,7 @@ impl<'b, D: Resolve> Device<'b, D> {
         count
     }
 
+    #[track_caller]
     fn perform(&self, pending: Pending) -> Done {
         let Pending { id, segments, work, bytes_max, .. } = pending;
         match work {
@@ -340,6 +370,12 @@ impl<'b, D: Resolve> Device<'b, D> {
     /// Drops every pending transfer, undone: the device forgets what it was told.
     pub fn reset(&self) {
         self.state.borrow_mut().pending.clear();
+    }
+}
+
+impl<D: fmt::Debug> fmt::Debug for Device<'_, D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Device").field("bus", &self.bus).field("state", &self.state).finish_non_exhaustive()
     }
 }
 

@@ -1,7 +1,9 @@
 //! [`Finding`]: what the fake machine saw go wrong, as values that a test can assert.
 
 use core::fmt;
+use core::panic::Location;
 
+use crate::map::checked::{Touched, Watch};
 use crate::map::{DmaDirection, Leak};
 use crate::plan::PlanError;
 use crate::{Addr as _, BusAddr};
@@ -32,6 +34,18 @@ pub enum Finding {
     Leaked(Leak),
     /// The device was refused an access.
     Refused(Refusal),
+}
+
+impl Finding {
+    /// Tells `watch`, the checker, what the memory found, so that it stands with the mapping: only that the CPU wrote what
+    /// the device owned. Of refusals it knows from [`Device::watched`](super::Device::watched), of leaks from the driver's own handle.
+    #[track_caller]
+    pub fn tell(&self, watch: &dyn Watch) {
+        if let Self::CpuWrite { addr, offset, .. } = self {
+            let start = Touched::Cpu(addr.saturating_sub(*offset));
+            watch.cpu_wrote_while_device_owned(start, *offset, Location::caller());
+        }
+    }
 }
 
 impl fmt::Display for Finding {

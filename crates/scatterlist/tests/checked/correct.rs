@@ -79,7 +79,7 @@ impl<D: DmaDevice<Addr = CpuAddr>> Driver<'_, D> {
 
     fn map(&mut self, op: u8, at: u64, len: u64) {
         let (lease, target) = (Self::lease(at), &self.target);
-        let unsynced = len % 3 == 0;
+        let unsynced = len.is_multiple_of(3);
         // More segments than the device takes: the lease comes back, and that is no misuse.
         let held = match (op, unsynced) {
             (0, false) => target.map(lease, ToDevice).map(Held::To),
@@ -93,7 +93,7 @@ impl<D: DmaDevice<Addr = CpuAddr>> Driver<'_, D> {
     }
 
     fn prepare(&mut self, at: u64, len: u64) {
-        let direction = if len % 2 == 0 { Direction::ToDevice } else { Direction::FromDevice };
+        let direction = if len.is_multiple_of(2) { Direction::ToDevice } else { Direction::FromDevice };
         let request = Request::new(Self::lease(at), direction, Position::At(0), ());
         self.held
             .extend(prepare(&self.target, request, &SglFormat::new(Granularity::Byte)).map(Held::Request));
@@ -177,7 +177,7 @@ impl<D: DmaDevice<Addr = CpuAddr>> Driver<'_, D> {
                 self.held.push(held);
             }
             _ => match self.held.swap_remove(pick % self.held.len()) {
-                Held::To(mapped) if at % 2 == 0 => drop(mapped.unmap()),
+                Held::To(mapped) if at.is_multiple_of(2) => drop(mapped.unmap()),
                 Held::Request(prepared) => drop(prepared.unprepare()),
                 held => drop(held),
             },

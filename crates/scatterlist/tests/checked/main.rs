@@ -6,5 +6,6 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod correct;
+mod machine;
 mod support;
 mod wrong;

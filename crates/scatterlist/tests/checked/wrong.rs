@@ -386,7 +386,6 @@ fn a_device_that_is_dropped_hands_its_leaks_over() {
     let device = Checked::new(Counted::new(&Limits::default()), |findings| {
         TOLD.set(Some((findings.len(), findings[0])));
     });
-    let device = std::sync::Arc::new(device);
     let memory = Lines::new(1);
     let (mapped, line) = (raw_map(&device, &[memory.segment(0, 64)], Both), line!());
     drop(mapped);

@@ -226,6 +226,10 @@ impl<D: Backend, R: RawMutex> Checked<D, R> {
         self.state.lock().ledger.cpu_read_without_sync(at, offset);
     }
 
+    pub(super) fn tell<T>(&self, tell: impl FnOnce(&mut Ledger) -> T) -> T {
+        tell(&mut self.state.lock().ledger)
+    }
+
     /// Records a mapping that was made; returns its id.
     fn record_map(
         &self,

@@ -8,33 +8,56 @@ use alloc::vec::Vec;
 use super::call::Span;
 use super::finding::Freed;
 
-/// Most bus segments that the mappings remembered have together.
-const SPANS_MAX: usize = 4_096;
+/// Most segments, of either side, that the mappings remembered have together.
+const SPANS_MAX: usize = 8_192;
 
 #[derive(Debug)]
 pub(super) struct History {
-    freed: VecDeque<(Freed, Vec<Span>)>,
+    gone: VecDeque<Gone>,
     freed_max: usize,
     spans: usize,
 }
 
+#[derive(Debug)]
+struct Gone {
+    freed: Freed,
+    cpu: Vec<Span>,
+    bus: Vec<Span>,
+}
+
+impl Gone {
+    fn spans(&self) -> usize {
+        self.cpu.len().saturating_add(self.bus.len())
+    }
+}
+
 impl History {
     pub(super) const fn new(freed_max: usize) -> Self {
-        Self { freed: VecDeque::new(), freed_max, spans: 0 }
+        Self { gone: VecDeque::new(), freed_max, spans: 0 }
     }
 
-    pub(super) fn push(&mut self, freed: Freed, bus: Vec<Span>) {
-        self.spans = self.spans.saturating_add(bus.len());
-        self.freed.push_back((freed, bus));
-        while self.freed.len() > self.freed_max || self.spans > SPANS_MAX {
-            let Some((_, bus)) = self.freed.pop_front() else { break };
-            self.spans = self.spans.saturating_sub(bus.len());
+    pub(super) fn push(&mut self, freed: Freed, cpu: Vec<Span>, bus: Vec<Span>) {
+        let gone = Gone { freed, cpu, bus };
+        self.spans = self.spans.saturating_add(gone.spans());
+        self.gone.push_back(gone);
+        while self.gone.len() > self.freed_max || self.spans > SPANS_MAX {
+            let Some(gone) = self.gone.pop_front() else { break };
+            self.spans = self.spans.saturating_sub(gone.spans());
         }
     }
 
-    /// Returns the mapping that had the byte at `addr` last.
+    /// Returns the mapping that had the byte of the bus at `addr` last.
     pub(super) fn last_at(&self, addr: u64) -> Option<Freed> {
-        let found = self.freed.iter().rev().find(|(_, bus)| bus.iter().any(|span| span.contains(addr)));
-        found.map(|(freed, _)| *freed)
+        self.last(addr, |gone| &gone.bus)
+    }
+
+    /// Returns the mapping that had the byte of memory at `addr` last.
+    pub(super) fn last_at_cpu(&self, addr: u64) -> Option<Freed> {
+        self.last(addr, |gone| &gone.cpu)
+    }
+
+    fn last(&self, addr: u64, side: impl Fn(&Gone) -> &[Span]) -> Option<Freed> {
+        let found = self.gone.iter().rev().find(|gone| side(gone).iter().any(|span| span.contains(addr)));
+        found.map(|gone| gone.freed)
     }
 }

@@ -20,6 +20,7 @@ mod lines;
 mod options;
 mod regions;
 mod spans;
+mod watch;
 
 pub use backend::{Checked, CheckedMapping};
 pub use call::{Call, MapCall, MapKind, Span, Touched};
@@ -27,3 +28,4 @@ pub use finding::{Finding, Freed, Mapping, Place, SpanSide, SyncFor};
 pub use ledger::Ledger;
 pub use options::{LedgerOptions, OptionsError};
 pub use regions::{Region, RegionTable, Regions};
+pub use watch::Watch;

@@ -214,7 +214,7 @@ impl Ledger {
         self.bus.remove_all(&bus, id);
         self.lines.remove(&self.lines.of(&cpu), mapping.direction, id);
         self.spans = self.spans.saturating_sub(cpu.len().saturating_add(bus.len()));
-        self.history.push(Freed { mapping, place }, bus);
+        self.history.push(Freed { mapping, place }, cpu, bus);
         Some(mapping)
     }
 }

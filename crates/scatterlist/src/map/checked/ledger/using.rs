@@ -88,7 +88,17 @@ impl Ledger {
     /// even where that is adjacent, since a driver cannot mean it.
     #[track_caller]
     pub fn device_access(&mut self, bus_addr: BusAddr, len: u64, writes: bool) -> &[Finding] {
-        let (place, mark) = (Location::caller(), self.findings.len());
+        self.device_access_at(bus_addr, len, writes, Location::caller())
+    }
+
+    pub(in crate::map::checked) fn device_access_at(
+        &mut self,
+        bus_addr: BusAddr,
+        len: u64,
+        writes: bool,
+        place: Place,
+    ) -> &[Finding] {
+        let mark = self.findings.len();
         let held_back = self.reaching(bus_addr.raw()).find(|(_, record)| !record.pending.is_empty());
         if let Some((owner, _)) = held_back {
             self.report_pending(owner.id);
@@ -102,10 +112,14 @@ impl Ledger {
     /// Somebody saw that the CPU wrote a mapping while the device owned it: byte `offset`, counted from the address.
     #[track_caller]
     pub fn cpu_wrote_while_device_owned(&mut self, at: Touched, offset: u64) -> &[Finding] {
-        let (place, mark) = (Location::caller(), self.findings.len());
+        let mark = self.findings.len();
+        self.cpu_wrote_at(at, offset, Location::caller());
+        self.since(mark)
+    }
+
+    pub(in crate::map::checked) fn cpu_wrote_at(&mut self, at: Touched, offset: u64, place: Place) {
         let mapping = self.touched(at);
         self.report(Finding::CpuWrote { place, at, offset, mapping });
-        self.since(mark)
     }
 
     /// Somebody saw that the CPU read what the device had written, before any sync: byte `offset`, counted from the
@@ -243,6 +257,7 @@ impl Ledger {
         self.bus.containing(addr).filter_map(|owner| Some((owner, self.live.get(&owner.id)?)))
     }
 
+    /// The live mapping, or else the last one: what was written is often seen only when the mapping ends.
     fn touched(&self, at: Touched) -> Option<Mapping> {
         let record = match at {
             Touched::Bus(addr) => best(self.reaching(addr.raw()), |_, _| ()).map(|(_, record)| record),
@@ -251,6 +266,10 @@ impl Ledger {
                 self.lines.containing(addr).filter_map(|id| self.live.get(&id)).find(has)
             }
         };
-        record.map(|record| record.mapping)
+        let freed = || match at {
+            Touched::Bus(addr) => self.history.last_at(addr.raw()),
+            Touched::Cpu(addr) => self.history.last_at_cpu(addr),
+        };
+        record.map(|record| record.mapping).or_else(|| freed().map(|freed| freed.mapping))
     }
 }
