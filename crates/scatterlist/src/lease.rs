@@ -12,8 +12,7 @@ use core::mem::ManuallyDrop;
 use core::ptr::NonNull;
 
 use crate::extents::Extents;
-use crate::map::{Translate, Untranslatable};
-use crate::{Addr, CpuAddr, ListError, PhysAddr, ScatterList, Segment, SplitError};
+use crate::{Addr, CpuAddr, ListError, ScatterList, Segment, SplitError};
 
 /// A list of memory together with what keeps that memory alive.
 ///
@@ -36,44 +35,6 @@ pub unsafe trait ShareOwner: Clone {}
 
 // SAFETY: an `Arc`'s clones keep the one value alive, which stays where it is.
 unsafe impl<T: Send + Sync> ShareOwner for Arc<T> {}
-
-impl<O> Lease<CpuAddr, O> {
-    /// Turns the lease's CPU addresses into physical ones, by the word of the memory's owner.
-    ///
-    /// # Errors
-    /// The lease unchanged, with the first address that no memory stands behind.
-    pub fn translate<T: Translate + ?Sized>(
-        self,
-        translate: &T,
-    ) -> Result<Lease<PhysAddr, O>, (Self, Untranslatable)> {
-        match physical(&self.list, translate) {
-            Ok(list) => Ok(Lease { list, owners: self.owners }),
-            Err(error) => Err((self, error)),
-        }
-    }
-}
-
-/// The same bytes by physical address, in the same order; barriers stay.
-fn physical<T: Translate + ?Sized>(
-    list: &ScatterList<CpuAddr>,
-    translate: &T,
-) -> Result<ScatterList<PhysAddr>, Untranslatable> {
-    let mut physical = ScatterList::new();
-    for segment in list {
-        let mut rest = Some(segment);
-        let mut barrier = segment.has_barrier();
-        while let Some(here) = rest {
-            let missing = Untranslatable { cpu: here.addr(), len: here.len() };
-            let (addr, len) = translate.translate(here.addr(), here.len()).ok_or(missing)?;
-            let len = len.min(here.len());
-            let run = Segment::new(addr, len).map_err(|_| missing)?;
-            let run = if core::mem::take(&mut barrier) { run.with_barrier() } else { run };
-            physical.append(run).map_err(|_| missing)?;
-            rest = here.split(len).map(|(_, rest)| rest);
-        }
-    }
-    Ok(physical)
-}
 
 impl<A: Addr, O> Lease<A, O> {
     /// Makes a lease from addresses that the caller vouches for.
@@ -101,6 +62,14 @@ impl<A: Addr, O> Lease<A, O> {
     /// Returns the owners, in the order of their bytes.
     pub fn into_owners(self) -> impl Iterator<Item = O> {
         self.owners.into_iter().map(|(_, owner)| owner)
+    }
+
+    /// Returns the lease of the same memory, named by other addresses.
+    ///
+    /// # Safety
+    /// `list` names the bytes of this lease's list, in the same order.
+    pub(crate) unsafe fn renamed<B: Addr>(self, list: ScatterList<B>) -> Lease<B, O> {
+        Lease { list, owners: self.owners }
     }
 
     /// Joins `other` behind this lease. O(1).

@@ -69,7 +69,6 @@ mod position;
 pub mod request;
 #[cfg(feature = "alloc")]
 pub mod sync;
-pub mod target;
 
 pub use addr::{Addr, BusAddr, CpuAddr, PhysAddr};
 #[cfg(feature = "alloc")]
@@ -81,7 +80,7 @@ pub use limits::{
 #[cfg(feature = "alloc")]
 pub use list::{Appended, ListError, ScatterList, SelectError, SplitError};
 pub use list::{Segment, SegmentError, Segments, Totals};
+pub use map::{DmaTarget, MapPolicy};
 pub use position::Position;
 #[cfg(feature = "alloc")]
 pub use request::{Complete, Direction, Fault, Outcome, Request, Shared, Status};
-pub use target::{DmaTarget, MapPolicy};

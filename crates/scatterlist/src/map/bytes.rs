@@ -3,7 +3,8 @@
 
 use core::ops::Range;
 
-use super::backend::{Backend, MapError};
+use super::backend::Backend;
+use super::error::MapError;
 use super::parts::parts;
 use crate::{Addr, CpuAddr, Segment, Segments};
 

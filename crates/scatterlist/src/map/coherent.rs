@@ -10,7 +10,8 @@
 use core::fmt;
 use core::panic::Location;
 
-use super::backend::{Backend, MapError};
+use super::backend::Backend;
+use super::error::MapError;
 use super::flight::{Held, InFlight};
 use super::memory::{CoherentLayout, Leak, RawCoherent};
 use crate::desc::DescriptorMemory;

@@ -6,12 +6,14 @@
 use alloc::vec::Vec;
 use core::panic::Location;
 
-use super::backend::{Backend, CpuSync, MapError, Terms, Usage};
+use super::backend::Backend;
 use super::coherent::Coherent;
 use super::direction::MapDirection;
+use super::error::MapError;
 use super::mapped::{MapFailed, MapResult, Mapped};
 use super::memory::CoherentLayout;
-use crate::target::DmaTarget;
+use super::target::DmaTarget;
+use super::terms::{CpuSync, Terms, Usage};
 use crate::{CpuAddr, Lease, OwnedBytes};
 
 /// What a driver calls.

@@ -7,9 +7,12 @@
 use core::ops::Range;
 use core::panic::Location;
 
-use super::backend::{Backend, BusSink, MapError, Resource, TargetError, Terms, Usage};
+use super::backend::Backend;
+use super::error::{MapError, Resource, TargetError};
 use super::memory::{CoherentLayout, Leak, Memory, RawCoherent};
 use super::parts::parts;
+use super::sink::BusSink;
+use super::terms::{Terms, Usage};
 use super::{CpuSync, Reach};
 use crate::{Addr, BusAddr, CacheCoherence, CpuAddr, LimitId, Limits, Segment, Segments};
 

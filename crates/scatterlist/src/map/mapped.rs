@@ -10,11 +10,13 @@ use core::mem::ManuallyDrop;
 use core::ops::Range;
 use core::panic::Location;
 
-use super::backend::{Backend, MapError, Terms, Usage};
+use super::backend::Backend;
 use super::bytes::{copy_in, copy_out, within};
 use super::direction::{CpuWrites, DeviceWrites, DmaDirection, MapDirection};
+use super::error::MapError;
 use super::flight::{Held, InFlight};
 use super::memory::Leak;
+use super::terms::{Terms, Usage};
 use crate::{BusAddr, Lease, ScatterList};
 
 /// A mapping that failed: what was given comes back.

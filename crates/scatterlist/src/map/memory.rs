@@ -1,4 +1,4 @@
-//! [`Memory`] and [`Translate`]: what the owner of the machine's memory tells the back ends.
+//! [`Memory`]: what the owner of the machine's memory tells the back ends.
 //!
 //! A back end knows buses, not memory: where the CPU sees an address, how caches are cleaned, and where coherent
 //! memory comes from is said here, by a value, never by a global hook. [`HeapMemory`] is the one for a process or a
@@ -7,7 +7,7 @@
 
 use core::fmt;
 
-use crate::{Addr, BusAddr, CpuAddr, PhysAddr};
+use crate::{Addr, BusAddr, CpuAddr};
 
 /// What a piece of coherent memory must be.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -135,26 +135,6 @@ by_pointer!(
     #[cfg(feature = "alloc")]
     alloc::sync::Arc<M>
 );
-
-/// Where CPU addresses lie in physical memory.
-///
-/// # Safety
-/// The run returned holds the bytes that the CPU sees at `cpu`, and goes on doing so while they are leased.
-pub unsafe trait Translate {
-    /// Returns the physical address of `cpu` and how many bytes from there on are contiguous, at most `len`;
-    /// `None` where nothing is mapped.
-    fn translate(&self, cpu: CpuAddr, len: u64) -> Option<(PhysAddr, u64)>;
-}
-
-/// A CPU address that no physical memory stands behind.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("no physical memory is known behind {cpu} ({len} bytes from there on)")]
-pub struct Untranslatable {
-    /// The first address without memory.
-    pub cpu: CpuAddr,
-    /// Bytes of the segment from there on.
-    pub len: u64,
-}
 
 #[cfg(feature = "alloc")]
 mod heap {

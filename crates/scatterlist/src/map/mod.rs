@@ -19,6 +19,7 @@ mod coherent;
 mod device;
 mod direct;
 mod direction;
+mod error;
 #[cfg(feature = "alloc")]
 mod flight;
 mod hardware;
@@ -34,10 +35,14 @@ mod pool;
 mod prepare;
 mod reach;
 mod scope;
+mod sink;
+mod target;
+mod terms;
+mod translate;
 #[cfg(feature = "alloc")]
 pub mod translation_table;
 
-pub use backend::{Backend, BusSink, BusSlots, CpuSync, MapError, Resource, TargetError, Terms, Usage};
+pub use backend::Backend;
 #[cfg(feature = "alloc")]
 pub use bounce::{Bounce, BounceError, BounceFailed, BounceLayout, BounceMapping};
 #[cfg(feature = "alloc")]
@@ -46,6 +51,7 @@ pub use coherent::{Coherent, Word};
 pub use device::DmaDevice;
 pub use direct::{Direct, Offset};
 pub use direction::{Both, CpuWrites, DeviceWrites, DmaDirection, FromDevice, MapDirection, ToDevice};
+pub use error::{MapError, Resource, TargetError};
 #[cfg(feature = "alloc")]
 pub use flight::{Held, InFlight};
 pub use hardware::Hardware;
@@ -53,7 +59,7 @@ pub use hardware::Hardware;
 pub use mapped::{MapFailed, MapResult, Mapped};
 #[cfg(feature = "alloc")]
 pub use memory::HeapMemory;
-pub use memory::{CoherentLayout, Leak, Memory, RawCoherent, Translate, Untranslatable};
+pub use memory::{CoherentLayout, Leak, Memory, RawCoherent};
 #[cfg(feature = "alloc")]
 pub(crate) use parts::parts;
 #[cfg(feature = "alloc")]
@@ -62,3 +68,7 @@ pub use pool::{DmaPool, PoolError, PoolLayout, PoolObject};
 pub use prepare::{DescriptorPool, PrepareError, PrepareFailed, PrepareResult, Prepared, prepare};
 pub use reach::Reach;
 pub use scope::{Borrowed, with_mapped};
+pub use sink::{BusSink, BusSlots};
+pub use target::{DmaTarget, MapPolicy};
+pub use terms::{CpuSync, Terms, Usage};
+pub use translate::{Translate, Untranslatable};

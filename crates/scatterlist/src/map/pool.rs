@@ -12,9 +12,10 @@ use core::panic::Location;
 
 use lock_api::{Mutex, RawMutex};
 
-use super::backend::{Backend, MapError, Resource};
+use super::backend::Backend;
 use super::coherent::Coherent;
 use super::device::DmaDevice;
+use super::error::{MapError, Resource};
 use super::memory::CoherentLayout;
 use crate::desc::DescriptorMemory;
 use crate::desc::virtqueue::RingMemory;

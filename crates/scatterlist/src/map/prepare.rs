@@ -10,16 +10,17 @@ use core::panic::Location;
 
 use lock_api::RawMutex;
 
-use super::backend::{CpuSync, MapError, Resource};
 use super::device::DmaDevice;
 use super::direction::MapDirection as _;
+use super::error::{MapError, Resource};
 use super::flight::{Held, InFlight};
 use super::mapped::{MapFailed, Mapped};
 use super::pool::{DmaPool, PoolObject};
+use super::target::DmaTarget;
+use super::terms::CpuSync;
 use crate::desc::{DescriptorFormat, DescriptorMemory};
 use crate::plan::{Policy, plan};
 use crate::request::Shell;
-use crate::target::DmaTarget;
 use crate::{BusAddr, Direction, Position, Request, ScatterList};
 
 /// Where the descriptors of a target come from.

@@ -3,7 +3,8 @@
 //! A request is planned in its own addresses before it is mapped; what is mapped is judged in bus addresses. Both
 //! views are made once, when a device or a target is built, so that mapping builds nothing.
 
-use super::backend::{Backend, TargetError};
+use super::backend::Backend;
+use super::error::TargetError;
 use crate::Limits;
 
 /// The limits of a device or target in both views.

@@ -7,10 +7,13 @@
 use core::marker::PhantomData;
 use core::panic::Location;
 
-use super::backend::{Backend, BusSlots, CpuSync, MapError, Usage};
+use super::backend::Backend;
 use super::direction::{Both, FromDevice, MapDirection, ToDevice};
+use super::error::MapError;
 use super::hardware::Hardware;
-use crate::target::DmaTarget;
+use super::sink::BusSlots;
+use super::target::DmaTarget;
+use super::terms::{CpuSync, Usage};
 use crate::{Addr, BusAddr, CpuAddr, Segment};
 
 /// Borrowed memory that a device may use in direction `Dir`, as segments that the caller provides.
@@ -80,7 +83,7 @@ fn gather(
     let (need, have) = (runs.len(), segments.len());
     let Some(places) = segments.get_mut(..need) else {
         let number = |count| u64::try_from(count).unwrap_or(u64::MAX);
-        let what = super::backend::Resource::Slots;
+        let what = super::error::Resource::Slots;
         return Err(MapError::Shortage { what, need: number(need), have: number(have) });
     };
     for (place, (addr, len)) in places.iter_mut().zip(runs) {

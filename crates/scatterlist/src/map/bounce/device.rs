@@ -20,8 +20,11 @@ use core::panic::Location;
 use lock_api::{Mutex, RawMutex};
 
 use super::super::Reach;
-use super::super::backend::{Backend, BusSink, CpuSync, MapError, Resource, TargetError, Terms, Usage};
+use super::super::backend::Backend;
+use super::super::error::{MapError, Resource, TargetError};
 use super::super::memory::{CoherentLayout, Leak, RawCoherent};
+use super::super::sink::BusSink;
+use super::super::terms::{CpuSync, Terms, Usage};
 use super::draft::{Draft, FromRegion, Span, draft, short, whole};
 use super::pool::{FromPool, State, divide};
 use super::reserve::{Region, Shape};

@@ -6,8 +6,9 @@
 
 use alloc::vec::Vec;
 
-use super::super::backend::{Backend, MapError, Resource};
+use super::super::backend::Backend;
 use super::super::bytes::visible;
+use super::super::error::{MapError, Resource};
 use super::place::{Rules, Wanted};
 use super::slots::Run;
 use crate::plan::{Bounce as BouncedPiece, Piece, Policy, Ready, plan};

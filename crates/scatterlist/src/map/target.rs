@@ -6,7 +6,11 @@
 
 use core::panic::Location;
 
-use crate::map::{Backend, CpuSync, DmaDirection, Reach, TargetError, Terms, Usage};
+use super::backend::Backend;
+use super::direction::DmaDirection;
+use super::error::TargetError;
+use super::reach::Reach;
+use super::terms::{CpuSync, Terms, Usage};
 use crate::plan::Policy;
 use crate::{Force, LimitId, Limits};
 
