@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use super::BounceLayout;
 use super::place::{Rules, Wanted};
 use super::slots::{Run, Slots};
-use crate::limits::Hard;
+use crate::limits::{Hard, rem};
 
 /// The runs of a region: like-sized, aligned to whatever a piece may have to keep.
 #[derive(Clone, Copy, Debug)]
@@ -28,17 +28,29 @@ impl Shape {
     pub(super) fn new(hard: &Hard, layout: BounceLayout, transfer_len: u64) -> Option<Self> {
         let rules = Rules::new(hard, layout.slot_len);
         let page_mask = Some(hard.page_mask).filter(|mask| *mask < layout.set_len()).unwrap_or(0);
-        // A piece may start at any low bits, so a run has room for them before the bytes.
-        let before = rules.kept_mask;
         let aligned = rules.aligned(page_mask);
-        // Cutting a piece at a join, after whole units, may leave this much of a run unused.
-        let lost = (before | page_mask).checked_add(hard.piece_len_align.saturating_sub(1))?;
-        let window = hard.boundary_mask.saturating_add(1).checked_sub(before)?;
-        let room = layout.map_len_max(aligned.kept_mask).checked_sub(before)?;
-        let most = transfer_len.checked_add(lost)?.min(hard.segment_len_max).min(window).min(room);
-        let sure = most.checked_sub(lost).filter(|sure| *sure > 0)?;
-        let run_len = most.checked_add(before)?;
-        Some(Self { rules: aligned, run_len, runs: transfer_len.div_ceil(sure) })
+        let (unit, gap_mask) = (hard.piece_len_align, hard.gap_mask);
+        let whole_units = |len: u64| len.saturating_sub(rem(len, unit));
+        let window = hard.boundary_mask.saturating_add(1);
+        // A piece may start at any low bits that it keeps; one that follows another, at a gap granule.
+        let before = rules.kept_mask.min(window.saturating_sub(1));
+        let before_next = hard.bounce_offset_mask & !gap_mask & hard.boundary_mask;
+        let longest = |before: u64| hard.segment_len_max.min(window.saturating_sub(before));
+        // What the first piece holds at least, and each further one but the last.
+        let first = whole_units(longest(before).saturating_sub(gap_mask));
+        let next = whole_units(longest(before_next) & !gap_mask);
+        let pieces =
+            if transfer_len <= first { 1 } else { transfer_len.checked_div(next)?.checked_add(2)? };
+        // A run has room for the longest piece, or is as long as a set allows and holds a part of it.
+        let room = layout.map_len_max(aligned.kept_mask);
+        let run_len = before.checked_add(hard.segment_len_max.min(transfer_len))?.min(window);
+        if run_len <= room {
+            return Some(Self { rules: aligned, run_len, runs: pieces });
+        }
+        let lost = before.checked_add(rules.kept_mask | page_mask)?.checked_add(unit)?;
+        let part = room.checked_sub(lost).filter(|part| *part > 0)?;
+        let runs = pieces.checked_add(transfer_len.checked_div(part)?)?;
+        Some(Self { rules: aligned, run_len: room, runs })
     }
 
     fn wanted(&self) -> Wanted<'_> {
