@@ -57,7 +57,7 @@ pub unsafe trait Backend {
         S: Segments<Addr = Self::Addr> + ?Sized,
         K: BusSink + ?Sized;
 
-    /// Ends a mapping, and hands its bytes to the CPU unless `usage` says [`CpuSync::Skip`].
+    /// Ends a mapping, and hands its bytes to the CPU unless `usage` says [`CpuSync::Skip`](super::CpuSync::Skip).
     ///
     /// # Safety
     /// `list`, `usage` (but for its place) and `mapping` are those of one `raw_map` of this back end; the list's memory is valid; the device no

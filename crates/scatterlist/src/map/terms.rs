@@ -22,7 +22,7 @@ pub enum CpuSync {
 pub struct Terms<'a> {
     /// The rules for memory that the device keeps, in bus addresses.
     pub bus_limits: &'a Limits,
-    /// The same rules in the addresses of the list, see [`Backend::list_limits`].
+    /// The same rules in the addresses of the list, see [`Backend::list_limits`](super::Backend::list_limits).
     pub list_limits: &'a Limits,
     /// How the mapping is used.
     pub usage: Usage,
@@ -48,7 +48,7 @@ pub struct Usage {
     pub direction: DmaDirection,
     /// Whether the bytes are handed over too.
     pub sync: CpuSync,
-    /// Whether the target's reserve may be used where there is nothing else, see [`Backend::reserve`].
+    /// Whether the target's reserve may be used where there is nothing else, see [`Backend::reserve`](super::Backend::reserve).
     pub reserved: bool,
     /// Where the call came from.
     pub place: &'static Location<'static>,
