@@ -1,6 +1,6 @@
 //! Mapping: memory made reachable for a device, on any bus, and given back.
 //!
-//! A driver calls [`DmaDevice`] or a [`DmaTarget`](crate::DmaTarget) and gets a [`Mapped`], which owns the memory; its bus addresses come out
+//! A driver calls [`DmaDevice`] or a [`DmaTarget`] and gets a [`Mapped`], which owns the memory; its bus addresses come out
 //! of [`InFlight`] only, which the device's completion turns back. [`prepare`] maps a whole [`Request`](crate::Request) and
 //! fetches its descriptors. Beneath stand the [back ends](Backend): [`Direct`] (an offset), the IOMMU, the bounce pool on top of
 //! either, the checker around any. Where memory is and how caches are cared for is said by its owner: [`Memory`].
