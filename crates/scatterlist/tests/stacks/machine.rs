@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 use scatterlist::desc::PrpFormat;
 use scatterlist::fake::{Bus, Device, FakeMemory, FakeOwner, Resolve};
+use scatterlist::map::checked::Checked;
 use scatterlist::map::iommu::{FourLevelTable, Iommu};
 use scatterlist::map::{
     Bounce, BounceLayout, Direct, DmaDevice, DmaPool, Offset, PoolLayout, TargetError, prepare,
@@ -52,6 +53,7 @@ pub(crate) struct Case {
     pub(crate) high: u64,
     pub(crate) to_device: bool,
     pub(crate) synced: bool,
+    pub(crate) checked: bool,
     pub(crate) format: Format,
     pub(crate) addr_max: u64,
     pub(crate) boundary: u64,
@@ -129,12 +131,31 @@ impl Case {
         let hardware = &Device::new(bus, limits);
         if stack.bounces() {
             let pool = memory.take_at(&[(PhysAddr::new(POOL), 2 * ARENA_LEN)]).unwrap();
-            let layout = BounceLayout { slot_len: 2048, set_slots: 512 };
+            let layout = BounceLayout { slot_len: 2048, set_slots: 128 };
             let bounce = &Bounce::new(bus, pool, layout).map_err(|failed| failed.error).unwrap();
-            self.transfer(stack, memory, bounce, hardware)
+            self.perhaps_checked(stack, memory, bounce, hardware)?;
+            prop_assert_eq!(bounce.free_bytes(), bounce.pool_bytes());
+            Ok(())
         } else {
-            self.transfer(stack, memory, bus, hardware)
+            self.perhaps_checked(stack, memory, bus, hardware)
         }
+    }
+
+    fn perhaps_checked<B: DmaDevice<Addr = PhysAddr>, D: Resolve>(
+        &self,
+        stack: Stack,
+        memory: &Memory,
+        device: B,
+        hardware: &Device<'_, D>,
+    ) -> Result<(), TestCaseError> {
+        if !self.checked {
+            return self.transfer(stack, memory, device, hardware);
+        }
+        let checked = &Checked::new(device, |findings| assert!(findings.is_empty(), "{findings:?}"));
+        self.transfer(stack, memory, checked, hardware)?;
+        let findings = checked.release();
+        prop_assert!(findings.is_empty(), "{:?}", findings);
+        Ok(())
     }
 
     fn transfer<B: DmaDevice<Addr = PhysAddr>, D: Resolve>(

@@ -35,6 +35,7 @@ prop_compose! {
         high in 0_u64..3,
         to_device in any::<bool>(),
         synced in any::<bool>(),
+        checked in any::<bool>(),
         format in prop_oneof![
             (1_u64..4).prop_map(|lists| Format::Prp { lists }),
             (1_u64..4).prop_map(|segments| Format::Sgl { segments }),
@@ -47,13 +48,13 @@ prop_compose! {
         transfer in prop_oneof![Just(u64::MAX), Just(1 << 15), Just(4096_u64)],
     ) -> Case {
         Case {
-            runs, first, high, to_device, synced, format, addr_max, boundary, longest, align, offset_mask, transfer,
+            runs, first, high, to_device, synced, checked, format, addr_max, boundary, longest, align, offset_mask, transfer,
         }
     }
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, max_global_rejects: 20_000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 800, max_global_rejects: 100_000, ..ProptestConfig::default() })]
 
     #[test]
     fn every_byte_arrives_through_an_offset(case in case(), up in any::<bool>()) {

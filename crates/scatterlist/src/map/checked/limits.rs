@@ -125,7 +125,9 @@ pub(super) fn broken(limits: &Limits, call: &MapCall<'_>) -> Vec<Broken> {
 
 /// Returns the first bus segment whose start does not share the low bits of its memory that the device needs kept.
 pub(super) fn shifted(limits: &Limits, call: &MapCall<'_>) -> Option<Shifted> {
-    let mask = limits.hard_value(LimitId::BounceOffsetMask);
+    // What is copied is aligned: the bits below the alignment need not be kept.
+    let aligned = limits.hard_value(LimitId::AddrAlign).saturating_sub(1);
+    let mask = limits.hard_value(LimitId::BounceOffsetMask) & !aligned;
     if mask == 0 || matches!(call.kind, MapKind::Coherent | MapKind::Resource) {
         return None;
     }
