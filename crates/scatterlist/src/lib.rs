@@ -1,7 +1,11 @@
-//! Linked scatterlists, device limits and a transfer planner, for user space, drivers and kernels.
+//! Linked scatterlists, device limits, a transfer planner, mapping and descriptors, for user space, drivers and kernels.
 //!
 //! The layers, top to bottom; each knows only those below it.
 //!
+//! - [`fake`]: a machine for tests, whose caches, mappings and device can be seen and made to fail.
+//! - [`map`]: [`DmaTarget`], and leases mapped for a device on any bus: [`map::prepare`] takes a request all the way to its
+//!   descriptors. Back ends: an offset, an IOMMU, a bounce pool, a checker.
+//! - [`desc`]: the descriptors of NVMe, virtio and AC97: encoders, views, walkers.
 //! - [`plan`]: a list and limits in, device-ready requests out; [`plan::Appender`] for producers that stream.
 //! - [`request`]: [`Request`], a lease with direction, position and completion; merge, split, stripe, encapsulate.
 //! - [`lease`]: [`Lease`], a list together with the owner of its memory. Only a lease reaches a device.
@@ -10,10 +14,12 @@
 //! - [`addr`]: [`CpuAddr`], [`PhysAddr`], [`BusAddr`], never mixed.
 //!
 //! Nothing here knows an operating system or a bus. No function panics on any input, and arithmetic cannot overflow.
+//! Driver authors start at [`guide`]; every promise that unsafe code rests on is on [one page](guide::invariants).
 //!
 //! # Features
-//! - `alloc`: the chain, leases, requests and the appender. Without it the planner works on slices of [`Segment`].
-//! - `std` (default): nothing more yet than `alloc`.
+//! - `alloc`: the chain, leases, requests and the appender; mappings that own, pools, and all back ends but the offset.
+//!   Without it the planner and the encoders work on slices of [`Segment`], and [`map::with_mapped`] maps borrowed memory.
+//! - `std` (default): memory that stays taken is reported on standard error by [`map::HeapMemory`]'s default.
 //!
 //! # Example
 //! A device that takes three segments a command, and a list of four:

@@ -3,5 +3,6 @@
 //! No code: their examples are tests.
 
 pub mod drivers;
+pub mod invariants;
 pub mod names;
 pub mod ownership;
