@@ -15,8 +15,8 @@ use core::panic::Location;
 use super::finding::{Finding, Refusal};
 use super::resolve::{DeviceMemory as _, Resolve};
 use crate::map::{
-    Backend, BusSink, CoherentLayout, DmaDirection, Leak, MapError, RawCoherent, Reach, TargetError, Terms,
-    Usage, parts,
+    Backend, Bounced, BusSink, CoherentLayout, DmaDirection, Leak, MapError, RawCoherent, Reach, TargetError,
+    Terms, Usage, parts,
 };
 use crate::{Addr as _, BusAddr, CpuAddr, Limits, Segment, Segments};
 
@@ -312,8 +312,8 @@ unsafe impl<D: Resolve> Backend for Bus<D> {
         }
     }
 
-    fn bounced_bytes(&self, mapping: &Self::Mapping) -> u64 {
-        self.inner.bounced_bytes(&mapping.inner)
+    fn visit_bounces(&self, mapping: &Self::Mapping, visit: &mut dyn FnMut(Bounced)) {
+        self.inner.visit_bounces(&mapping.inner, visit);
     }
 
     fn raw_alloc_coherent(

@@ -113,6 +113,10 @@
 //! let flight = device.map(buffer, FromDevice).map_err(|failed| failed.error)?.into_flight();
 //! hardware.scatter(flight.bus(), &[7; 4096])?;
 //! let mapped = flight.reclaim(&hardware).map_err(|_| "the device is not done")?;
+//! mapped.visit_bounces(|bounced| {
+//!     assert_eq!(bounced.len, 4096);
+//!     assert_eq!(bounced.why.to_string(), "address 0x1000000 is out of reach (addr_max 0xffffff, from user)");
+//! });
 //! assert_eq!(mapped.bounced_bytes(), 4096);
 //! assert_eq!(memory.bytes(&mapped.unmap())?, [7; 4096]);
 //! # Ok::<(), Box<dyn std::error::Error>>(())

@@ -63,4 +63,5 @@
 //! - Linux combines two virt boundaries by the smaller one, the weaker rule. [`Limits::stack`](crate::Limits::stack) takes the larger.
 //! - FreeBSD may put a load off until bounce memory is free, and calls back. Here a shortage is an error at once; a target
 //!   that must not fail has a [reserve](crate::MapPolicy::MustSucceed).
-//! - Bounced bytes are counted and can be asked for ([`Mapped::bounced_bytes`](crate::map::Mapped::bounced_bytes)). Elsewhere a bounce cannot be seen.
+//! - Bounced bytes are counted, with the limit that caused each bounce ([`Mapped::visit_bounces`](crate::map::Mapped::visit_bounces)). Elsewhere a
+//!   bounce cannot be seen.

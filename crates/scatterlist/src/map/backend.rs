@@ -12,7 +12,7 @@ use core::panic::Location;
 use super::error::{MapError, TargetError};
 use super::memory::{CoherentLayout, Leak, RawCoherent};
 use super::sink::BusSink;
-use super::terms::{Terms, Usage};
+use super::terms::{Bounced, Terms, Usage};
 use crate::{Addr, BusAddr, CpuAddr, Limits, Segments};
 
 /// A way from memory to a device.
@@ -88,8 +88,15 @@ pub unsafe trait Backend {
     ) where
         S: Segments<Addr = Self::Addr> + ?Sized;
 
+    /// Tells which of the mapping's bytes go through other memory, in order, and why.
+    fn visit_bounces(&self, mapping: &Self::Mapping, visit: &mut dyn FnMut(Bounced));
+
     /// Returns how many of the mapping's bytes go through other memory.
-    fn bounced_bytes(&self, mapping: &Self::Mapping) -> u64;
+    fn bounced_bytes(&self, mapping: &Self::Mapping) -> u64 {
+        let mut bytes = 0_u64;
+        self.visit_bounces(mapping, &mut |bounced| bytes = bytes.saturating_add(bounced.len));
+        bytes
+    }
 
     /// Allocates coherent memory that the device sees at the bus address returned.
     ///
@@ -197,8 +204,8 @@ macro_rules! by_pointer {
                 unsafe { (**self).raw_sync_for_device(list, usage, mapping, range) }
             }
 
-            fn bounced_bytes(&self, mapping: &Self::Mapping) -> u64 {
-                (**self).bounced_bytes(mapping)
+            fn visit_bounces(&self, mapping: &Self::Mapping, visit: &mut dyn FnMut(Bounced)) {
+                (**self).visit_bounces(mapping, visit);
             }
 
             fn raw_alloc_coherent(

@@ -12,7 +12,7 @@ use super::error::{MapError, Resource, TargetError};
 use super::memory::{CoherentLayout, Leak, Memory, RawCoherent};
 use super::parts::parts;
 use super::sink::BusSink;
-use super::terms::{Terms, Usage};
+use super::terms::{Bounced, Terms, Usage};
 use super::{CpuSync, Reach};
 use crate::{Addr, BusAddr, CacheCoherence, CpuAddr, LimitId, Limits, Segment, Segments};
 
@@ -234,9 +234,7 @@ unsafe impl<M: Memory> Backend for Direct<M> {
         self.each(list, range, M::clean);
     }
 
-    fn bounced_bytes(&self, (): &()) -> u64 {
-        0
-    }
+    fn visit_bounces(&self, (): &(), _visit: &mut dyn FnMut(Bounced)) {}
 
     fn raw_alloc_coherent(
         &self,

@@ -16,7 +16,7 @@ use super::direction::{CpuWrites, DeviceWrites, DmaDirection, MapDirection};
 use super::error::MapError;
 use super::flight::{Held, InFlight};
 use super::memory::Leak;
-use super::terms::{Terms, Usage};
+use super::terms::{Bounced, Terms, Usage};
 use crate::{BusAddr, Lease, ScatterList};
 
 /// A mapping that failed: what was given comes back.
@@ -101,6 +101,11 @@ impl<D: Backend, O, Dir: MapDirection> Mapped<D, O, Dir> {
     /// Returns the direction.
     pub const fn direction(&self) -> Dir {
         self.direction
+    }
+
+    /// Tells which of the bytes go through other memory, in order, and why.
+    pub fn visit_bounces(&self, mut visit: impl FnMut(Bounced)) {
+        self.live.device.visit_bounces(&self.live.mapping, &mut visit);
     }
 
     /// Returns how many of the bytes go through other memory.

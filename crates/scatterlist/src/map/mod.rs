@@ -70,5 +70,5 @@ pub use reach::Reach;
 pub use scope::{Borrowed, with_mapped};
 pub use sink::{BusSink, BusSlots};
 pub use target::{DmaTarget, MapPolicy};
-pub use terms::{CpuSync, Terms, Usage};
+pub use terms::{Bounced, CpuSync, Terms, Usage};
 pub use translate::{Translate, Untranslatable};

@@ -17,7 +17,7 @@ use super::flight::{Held, InFlight};
 use super::mapped::{MapFailed, Mapped};
 use super::pool::{DmaPool, PoolObject};
 use super::target::DmaTarget;
-use super::terms::CpuSync;
+use super::terms::{Bounced, CpuSync};
 use crate::desc::{DescriptorFormat, DescriptorMemory};
 use crate::plan::{Policy, plan};
 use crate::request::Shell;
@@ -242,6 +242,11 @@ impl<D: DmaDevice, P: DescriptorPool, O, C, T> Prepared<D, P, O, C, T> {
     /// Returns the bytes of the transfer.
     pub fn len_bytes(&self) -> u64 {
         self.mapped.len_bytes()
+    }
+
+    /// Tells which of the bytes go through other memory, in order, and why.
+    pub fn visit_bounces(&self, visit: impl FnMut(Bounced)) {
+        self.mapped.visit_bounces(visit);
     }
 
     /// Returns how many of the bytes go through other memory.

@@ -1,10 +1,10 @@
-//! [`Terms`] and [`Usage`]: what one mapping is made under, and what of it stays to its end.
+//! [`Terms`] and [`Usage`]: what one mapping is made under, and what of it stays to its end; [`Bounced`], what is copied.
 
 use core::panic::Location;
 
 use super::direction::DmaDirection;
 use super::error::MapError;
-use crate::plan::{Policy, plan};
+use crate::plan::{Policy, Why, plan};
 use crate::{BusAddr, Limits, Position, Segments};
 
 /// Whether mapping and unmapping also hand the bytes over between CPU and device.
@@ -39,6 +39,17 @@ impl Terms<'_> {
             Some(Ok(_)) | None => Ok(()),
         }
     }
+}
+
+/// Bytes of a mapping that go through other memory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Bounced {
+    /// The first of them, counted from the start of the mapping.
+    pub at: u64,
+    /// How many.
+    pub len: u64,
+    /// The limit that they break where they are.
+    pub why: Why,
 }
 
 /// How one mapping is used: what stays with it to its end.

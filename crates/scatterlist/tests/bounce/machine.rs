@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::panic::Location;
 
 use scatterlist::map::{
-    Backend, Bounce, BounceLayout, BusSink, CoherentLayout, Direct, DmaDirection, InFlight, Leak,
+    Backend, Bounce, BounceLayout, Bounced, BusSink, CoherentLayout, Direct, DmaDirection, InFlight, Leak,
     MapDirection, MapError, Mapped, Memory, Offset, RawCoherent, Reach, TargetError, Terms, Usage,
 };
 use scatterlist::{
@@ -300,8 +300,8 @@ unsafe impl<D: Backend> Backend for Watched<D> {
         unsafe { self.inner.raw_sync_for_device(list, usage, mapping, range) };
     }
 
-    fn bounced_bytes(&self, mapping: &Self::Mapping) -> u64 {
-        self.inner.bounced_bytes(mapping)
+    fn visit_bounces(&self, mapping: &Self::Mapping, visit: &mut dyn FnMut(Bounced)) {
+        self.inner.visit_bounces(mapping, visit);
     }
 
     fn raw_alloc_coherent(

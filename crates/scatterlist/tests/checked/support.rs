@@ -7,8 +7,8 @@ use std::panic::Location;
 
 use scatterlist::map::checked::{Checked, Finding};
 use scatterlist::map::{
-    Backend, BusSink, BusSlots, CoherentLayout, CpuSync, Direct, DmaDirection, HeapMemory, Leak, MapError,
-    Offset, RawCoherent, Reach, TargetError, Terms, Usage,
+    Backend, Bounced, BusSink, BusSlots, CoherentLayout, CpuSync, Direct, DmaDirection, HeapMemory, Leak,
+    MapError, Offset, RawCoherent, Reach, TargetError, Terms, Usage,
 };
 use scatterlist::{Addr as _, BusAddr, CpuAddr, Lease, Limits, ScatterList, Segment, Segments};
 
@@ -118,9 +118,7 @@ unsafe impl Backend for Counted {
         unsafe { self.inner.raw_sync_for_device(list, usage, &(), range) };
     }
 
-    fn bounced_bytes(&self, (): &()) -> u64 {
-        0
-    }
+    fn visit_bounces(&self, (): &(), _: &mut dyn FnMut(Bounced)) {}
 
     fn raw_alloc_coherent(
         &self,

@@ -24,7 +24,7 @@ use super::super::backend::Backend;
 use super::super::error::{MapError, Resource, TargetError};
 use super::super::memory::{CoherentLayout, Leak, RawCoherent};
 use super::super::sink::BusSink;
-use super::super::terms::{CpuSync, Terms, Usage};
+use super::super::terms::{Bounced, CpuSync, Terms, Usage};
 use super::draft::{Draft, FromRegion, Span, draft, short, whole};
 use super::pool::{FromPool, State, divide};
 use super::reserve::{Region, Shape};
@@ -445,9 +445,12 @@ unsafe impl<D: Backend, O, R: RawMutex> Backend for Bounce<D, O, R> {
         unsafe { self.inner.raw_sync_for_device(list, usage, &mapping.inner, range) };
     }
 
-    fn bounced_bytes(&self, mapping: &Self::Mapping) -> u64 {
-        let own = mapping.copies.as_ref().map_or(0, |copies| copies.draft.bytes);
-        own.saturating_add(self.inner.bounced_bytes(&mapping.inner))
+    fn visit_bounces(&self, mapping: &Self::Mapping, visit: &mut dyn FnMut(Bounced)) {
+        let spans = mapping.copies.iter().flat_map(|copies| &copies.draft.spans);
+        for Span { start, len, why, .. } in spans {
+            visit(Bounced { at: *start, len: *len, why: *why });
+        }
+        self.inner.visit_bounces(&mapping.inner, visit);
     }
 
     fn raw_alloc_coherent(

@@ -11,7 +11,7 @@ use super::super::bytes::visible;
 use super::super::error::{MapError, Resource};
 use super::place::{Rules, Wanted};
 use super::slots::Run;
-use crate::plan::{Bounce as BouncedPiece, Piece, Policy, Ready, plan};
+use crate::plan::{Bounce as BouncedPiece, Piece, Policy, Ready, Why, plan};
 use crate::{Addr, CpuAddr, Limits, Position, ScatterList, Segment, Segments};
 
 /// Bytes of the list and the bounce memory that stands for them, both contiguous.
@@ -24,6 +24,8 @@ pub(super) struct Span {
     pub(super) list: CpuAddr,
     /// Where the CPU sees them in the pool.
     pub(super) pool: CpuAddr,
+    /// The limit that they break where they are.
+    pub(super) why: Why,
 }
 
 impl Span {
@@ -39,8 +41,6 @@ pub(super) struct Draft<A: Addr> {
     pub(super) list: ScatterList<A>,
     /// The bytes to copy, in order.
     pub(super) spans: Vec<Span>,
-    /// How many bytes that are.
-    pub(super) bytes: u64,
 }
 
 /// Memory for one piece, or for its first bytes.
@@ -89,7 +89,7 @@ where
         device,
         rest: None,
         segments: list.segments(),
-        draft: Draft { list: ScatterList::new(), spans: Vec::new(), bytes: 0 },
+        draft: Draft { list: ScatterList::new(), spans: Vec::new() },
         bounced: false,
         cut: 0,
     };
@@ -159,7 +159,7 @@ impl<D: Backend, I: Iterator<Item = Segment<D::Addr>>> Drawing<'_, D, I> {
         while left > 0 {
             let grant = source.take(rules, bits, left).ok_or(short(piece.len))?;
             let run = Segment::new(D::Addr::new(grant.addr), grant.len).map_err(|_| short(piece.len))?;
-            self.spans(grant)?;
+            self.spans(grant, piece.why)?;
             self.append(run.with_barrier())?;
             bits = bits.saturating_add(run.len());
             left = left.saturating_sub(run.len());
@@ -171,15 +171,14 @@ impl<D: Backend, I: Iterator<Item = Segment<D::Addr>>> Drawing<'_, D, I> {
     }
 
     /// Notes which bytes of the list a run stands for.
-    fn spans(&mut self, grant: Grant) -> Result<(), MapError> {
+    fn spans(&mut self, grant: Grant, why: Why) -> Result<(), MapError> {
         let mut done = 0_u64;
         while done < grant.len {
             let Some(part) = self.part(grant.len.saturating_sub(done)) else { break };
             let list = visible(self.device, part)?;
             let pool = grant.cpu.checked_add(done).ok_or(short(grant.len))?;
             let start = self.draft.list.len_bytes().saturating_add(done);
-            self.draft.spans.push(Span { start, len: part.len(), list, pool });
-            self.draft.bytes = self.draft.bytes.saturating_add(part.len());
+            self.draft.spans.push(Span { start, len: part.len(), list, pool, why });
             done = done.saturating_add(part.len());
         }
         Ok(())

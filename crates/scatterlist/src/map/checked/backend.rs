@@ -22,8 +22,8 @@ use super::ledger::{Judge, Ledger, When};
 use super::options::{LedgerOptions, OptionsError};
 use super::regions::Regions;
 use crate::map::{
-    Backend, BusSink, CoherentLayout, CpuSync, DmaDirection, Leak, MapError, RawCoherent, Reach, TargetError,
-    Terms, Usage,
+    Backend, Bounced, BusSink, CoherentLayout, CpuSync, DmaDirection, Leak, MapError, RawCoherent, Reach,
+    TargetError, Terms, Usage,
 };
 use crate::sync::Spin;
 use crate::{Addr as _, BusAddr, CacheCoherence, CpuAddr, Limits, Segment, Segments};
@@ -392,8 +392,8 @@ unsafe impl<D: Backend, R: RawMutex> Backend for Checked<D, R> {
         }
     }
 
-    fn bounced_bytes(&self, mapping: &Self::Mapping) -> u64 {
-        self.device.bounced_bytes(&mapping.inner)
+    fn visit_bounces(&self, mapping: &Self::Mapping, visit: &mut dyn FnMut(Bounced)) {
+        self.device.visit_bounces(&mapping.inner, visit);
     }
 
     fn raw_alloc_coherent(

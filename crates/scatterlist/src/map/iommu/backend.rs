@@ -18,8 +18,8 @@ use super::layout::{Layout, LayoutError, LayoutRules};
 use super::page_table::{self, LeafCursor as _, PageTable};
 use crate::map::parts::parts;
 use crate::map::{
-    Backend, BusSink, CoherentLayout, CpuSync, DmaDirection, Leak, MapError, Memory, RawCoherent, Reach,
-    Resource, TargetError, Terms, Usage,
+    Backend, Bounced, BusSink, CoherentLayout, CpuSync, DmaDirection, Leak, MapError, Memory, RawCoherent,
+    Reach, Resource, TargetError, Terms, Usage,
 };
 use crate::sync::Spin;
 use crate::{Addr as _, BusAddr, CacheCoherence, CpuAddr, LimitId, Limits, Segments};
@@ -335,9 +335,7 @@ unsafe impl<M: Memory, T: PageTable<Target = M::Addr>, R: RawMutex> Backend for 
         self.each(list, range, M::clean);
     }
 
-    fn bounced_bytes(&self, _: &IommuMapping) -> u64 {
-        0
-    }
+    fn visit_bounces(&self, _: &IommuMapping, _visit: &mut dyn FnMut(Bounced)) {}
 
     fn raw_alloc_coherent(
         &self,
