@@ -96,6 +96,7 @@ fn a_list_past_64_bits_is_refused_and_unchanged() {
     let error = list.append(half).unwrap_err();
     assert_eq!(error.bytes, 2 * Seg::LEN_MAX);
     assert_eq!(list.len_segments(), 2);
+    assert_eq!(ScatterList::from_segments([half, half, half]).unwrap_err(), error);
     assert!(list.prepend(half).is_err());
     let mut other = ScatterList::from(half);
     assert!(list.splice(&mut other).is_err());
@@ -125,6 +126,29 @@ fn splitting_past_the_end_is_refused() {
 }
 
 proptest! {
+    /// Segments in bulk are the same as segments one by one, within a chunk and beyond.
+    #[test]
+    fn segments_in_bulk_equal_segments_one_by_one(
+        segments in prop::collection::vec((1..40_u64, 1..3000_u64, any::<bool>(), any::<bool>()), 1..40),
+        repeats in 1..40_usize,
+    ) {
+        let mut end = 0;
+        let segments: Vec<Seg> = std::iter::repeat_n(&segments, repeats)
+            .flatten()
+            .map(|&(hole, len, adjacent, barrier)| {
+                let start = if adjacent { end } else { end + hole };
+                end = start + len;
+                let segment = Segment::new(PhysAddr::new(start), len).unwrap();
+                if barrier { segment.with_barrier() } else { segment }
+            })
+            .collect();
+        let mut model = Vec::new();
+        for segment in &segments {
+            push(&mut model, *segment);
+        }
+        check(&ScatterList::from_segments(segments).unwrap(), &model, true);
+    }
+
     /// Pages in bulk are the same as pages one by one, whatever stood there before.
     #[test]
     fn pages_in_bulk_equal_pages_one_by_one(

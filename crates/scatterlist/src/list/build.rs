@@ -141,9 +141,7 @@ impl<A: Addr> ScatterList<A> {
     /// [`ListError`] when their bytes pass 64 bits.
     pub fn from_segments(segments: impl IntoIterator<Item = Segment<A>>) -> Result<Self, ListError> {
         let mut list = Self::new();
-        for segment in segments {
-            list.append(segment)?;
-        }
+        list.append_all(segments.into_iter())?;
         Ok(list)
     }
 

@@ -161,6 +161,42 @@ impl<A: Addr> ScatterList<A> {
         Ok(Appended::Added)
     }
 
+    /// Adds segments at the end, as [`append`](Self::append) does one by one.
+    ///
+    /// # Errors
+    /// As there; the list holds the segments before the one at fault.
+    pub(crate) fn append_all(&mut self, segments: impl Iterator<Item = Segment<A>>) -> Result<(), ListError> {
+        let mut segments = segments;
+        let Some(mut open) = self.open.or_else(|| segments.next()) else { return Ok(()) };
+        let mut bytes = if self.open.is_some() { self.bytes } else { open.len() };
+        // The loop knows the open segment and totals of its own: it must stay in registers.
+        let mut totals = Totals::EMPTY;
+        let mut result = Ok(());
+        for segment in segments {
+            let Some(sum) = bytes.checked_add(segment.len()) else {
+                result = Err(ListError { bytes, adding: segment.len() });
+                break;
+            };
+            bytes = sum;
+            if let Some(joined) = open.joined(segment) {
+                open = joined;
+                continue;
+            }
+            totals.join(open.end(), segment.addr().raw());
+            if self.tail.store_within(open) {
+                totals.add(open);
+            } else {
+                self.tail.count(&totals);
+                totals = Totals::EMPTY;
+                self.push_beyond(open);
+            }
+            open = segment;
+        }
+        self.tail.count(&totals);
+        (self.open, self.bytes) = (Some(open), bytes);
+        result
+    }
+
     /// Adds a segment at the front. O(1).
     ///
     /// A barrier on the present first segment keeps the two apart.

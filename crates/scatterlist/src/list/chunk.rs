@@ -70,6 +70,18 @@ impl<A: Addr> Chunk<A> {
         fits
     }
 
+    /// As [`Chunk::push_within`], with the entry's totals left to [`Chunk::count`].
+    #[inline]
+    pub(super) fn store_within(&mut self, segment: Segment<A>) -> bool {
+        self.entries.push_within(segment)
+    }
+
+    /// Adds the totals of entries that were stored, joins included. Their number waits for [`Chunk::recount`].
+    pub(super) fn count(&mut self, totals: &Totals) {
+        self.totals.widen(totals);
+        self.add_bytes(totals.bytes);
+    }
+
     /// Takes pages behind `open` while they join it or there is memory for another entry. Returns the segment that
     /// is open then, and the pages taken.
     pub(super) fn take_pages(&mut self, open: Segment<A>, pages: &[A], page_len: u64) -> (Segment<A>, usize) {

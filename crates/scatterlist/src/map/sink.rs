@@ -11,6 +11,15 @@ pub trait BusSink {
     /// [`MapError::Shortage`] where there is no room for it.
     fn put(&mut self, segment: Segment<BusAddr>) -> Result<(), MapError>;
 
+    /// Takes segments, one after the other.
+    ///
+    /// # Errors
+    /// As [`BusSink::put`]; those before are taken.
+    fn put_all(&mut self, segments: impl Iterator<Item = Segment<BusAddr>>) -> Result<(), MapError> {
+        let mut segments = segments;
+        segments.try_for_each(|segment| self.put(segment))
+    }
+
     /// Is told that about so many segments come, to make room at once. What comes may be more or less.
     #[inline]
     fn expect(&mut self, _segments: u64) {}
@@ -21,6 +30,11 @@ impl BusSink for crate::ScatterList<BusAddr> {
     #[inline]
     fn put(&mut self, segment: Segment<BusAddr>) -> Result<(), MapError> {
         self.append(segment).map(|_| ()).map_err(|error| MapError::TooLong { bytes: error.bytes })
+    }
+
+    #[inline]
+    fn put_all(&mut self, segments: impl Iterator<Item = Segment<BusAddr>>) -> Result<(), MapError> {
+        self.append_all(segments).map_err(|error| MapError::TooLong { bytes: error.bytes })
     }
 
     #[inline]
