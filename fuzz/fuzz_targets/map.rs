@@ -319,11 +319,11 @@ fn calls<B: DmaDevice<Addr = PhysAddr>, D: Resolve>(
     Ok(())
 }
 
+/// Memory and the bytes in it.
+type Filled = (Lease<PhysAddr, FakeOwner>, Vec<u8>);
+
 /// Takes runs of memory, with any bytes in it; `None` where they are somebody's.
-fn lease(
-    input: &mut Unstructured<'_>,
-    memory: &Memory,
-) -> Result<Option<(Lease<PhysAddr, FakeOwner>, Vec<u8>)>> {
+fn lease(input: &mut Unstructured<'_>, memory: &Memory) -> Result<Option<Filled>> {
     let arena = *input.choose(&ARENAS)?;
     let mut at = arena + input.int_in_range(0..=ARENA_LEN - 1)?;
     if input.arbitrary()? {
@@ -454,7 +454,7 @@ fn transfer<B: DmaDevice, D: Resolve>(
     let writes = match model.direction {
         DmaDirection::ToDevice => false,
         DmaDirection::FromDevice => true,
-        DmaDirection::Both => choice[0] % 2 == 0,
+        DmaDirection::Both => choice[0].is_multiple_of(2),
     };
     let len =
         if choice[1] < 128 { model.cpu.len() } else { usize::from(choice[2]) * 16 % (model.cpu.len() + 1) };
@@ -471,7 +471,7 @@ fn transfer<B: DmaDevice, D: Resolve>(
     match choice[2] % 6 {
         0 => hardware.fault_next(Fault::Refuse),
         1 => hardware.fault_next(Fault::Partial(u64::from(choice[3]) * 8)),
-        2 => hardware.fault_next(Fault::Delay(u32::from(choice[3] % 4).into())),
+        2 => hardware.fault_next(Fault::Delay((choice[3] % 4).into())),
         3 => hardware.fault_next(Fault::Never),
         _ => {}
     }

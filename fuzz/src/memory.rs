@@ -57,6 +57,12 @@ impl Memory {
         Self { addr, bytes, repeated: false, reads: Cell::new(0), reads_max: u64::MAX }
     }
 
+    /// Returns the same memory, of which nothing was read, and which may be read for ever.
+    #[must_use]
+    pub fn unbounded(&self) -> Self {
+        Self { reads: Cell::new(0), reads_max: u64::MAX, ..self.clone() }
+    }
+
     /// Returns its bytes.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
