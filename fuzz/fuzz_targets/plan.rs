@@ -7,9 +7,9 @@ mod plan_checker;
 
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
 use libfuzzer_sys::fuzz_target;
-use plan_checker::{POLICIES, Seg, check_request, run, value};
+use plan_checker::{POLICIES, Seg, check_request, run};
+use scatterlist::ScatterList;
 use scatterlist::plan::plan;
-use scatterlist::{LimitId, Limits, ScatterList};
 use scatterlist_fuzz as fuzz;
 
 /// The work of a plan is its pieces; this many for each segment are enough to meet everything.
@@ -29,7 +29,7 @@ fn one(input: &mut Unstructured<'_>) -> Result<()> {
         }
     };
     let position = fuzz::position(input)?;
-    let len_max = shortest_piece(&limits).saturating_mul(PIECES_EACH);
+    let len_max = fuzz::shortest_piece(&limits).saturating_mul(PIECES_EACH);
     let mut segments: Vec<Seg> = Vec::new();
     while !input.is_empty() && segments.len() < 60 {
         segments.extend(fuzz::segment(input, len_max)?);
@@ -58,19 +58,4 @@ fn one(input: &mut Unstructured<'_>) -> Result<()> {
         assert_eq!((requests, error), run(&list, position, &limits, policy));
     }
     Ok(())
-}
-
-/// The least that a piece or a request may be held to, so that a list of absurd length is not cut into it.
-fn shortest_piece(limits: &Limits) -> u64 {
-    [
-        LimitId::SegmentLenMax,
-        LimitId::SegmentBoundary,
-        LimitId::PageLen,
-        LimitId::ChunkLen,
-        LimitId::TransferLenMax,
-    ]
-    .into_iter()
-    .map(|id| value(limits, id))
-    .filter(|value| *value != 0)
-    .fold(u64::MAX, u64::min)
 }

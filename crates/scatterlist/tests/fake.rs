@@ -4,10 +4,10 @@
 #![expect(unsafe_code, reason = "some tests break the rules, to see that it is found")]
 
 use scatterlist::desc::{BusRead, Unreadable};
-use scatterlist::fake::{Device, FakeError, FakeMemory, Fault, Finding, Refusal, Work};
+use scatterlist::fake::{Bus, Device, FakeError, FakeMemory, Fault, Finding, Refusal, Work};
 use scatterlist::map::{
-    Both, CoherentLayout, Direct, DmaDevice as _, FromDevice, Hardware as _, MapError, Memory as _, Offset,
-    ToDevice,
+    Both, Bounce, BounceLayout, CoherentLayout, Direct, DmaDevice as _, FromDevice, Hardware as _, MapError,
+    Memory as _, Offset, ToDevice,
 };
 use scatterlist::{
     Addr, BusAddr, CacheCoherence, CpuAddr, LimitId, Limits, PhysAddr, Segment, Segments as _,
@@ -343,8 +343,25 @@ fn the_bus_refuses_the_mappings_that_it_was_told_to() {
 }
 
 #[test]
+fn what_is_cheaper_to_copy_is_no_rule_for_what_a_device_is_told() {
+    let memory = memory(CacheCoherence::Coherent);
+    let limits = Limits::builder().hard(LimitId::CopyBelow, 4096).build().unwrap();
+    let bus = &Bus::new(Direct::new(&memory, Offset::NONE, &limits).unwrap());
+    let device = Device::new(bus, &limits);
+    let pool = memory.take(8192, 4096).unwrap();
+    let bounce = &Bounce::new(bus, pool, BounceLayout::default()).map_err(|failed| failed.error).unwrap();
+    let mut lease = memory.take(100, 64).unwrap();
+    memory.write(&mut lease, 0, &pattern(1, 100)).unwrap();
+    let mapped = bounce.map(lease, ToDevice).unwrap();
+    assert_eq!(mapped.bounced_bytes(), 100);
+    let flight = mapped.into_flight();
+    assert_eq!(device.gather(flight.bus()).unwrap(), pattern(1, 100));
+    drop(flight.reclaim(&device).unwrap());
+    assert_eq!(device.findings(), []);
+}
+
+#[test]
 fn memory_that_is_mapped_twice_for_reading_stays_in_reach_until_the_second_end() {
-    use scatterlist::fake::Bus;
     use scatterlist::map::{Borrowed, HeapMemory, with_mapped};
     let bus = &Bus::new(
         Direct::new(HeapMemory::new(|leak| panic!("{leak}")), Offset::NONE, &Limits::default()).unwrap(),

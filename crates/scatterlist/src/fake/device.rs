@@ -171,7 +171,8 @@ impl<'b, D: Resolve> Device<'b, D> {
 
     /// Checks segments against the device's limits as one transfer.
     fn check<S: Segments<Addr = BusAddr> + ?Sized>(&self, bus: &S) -> Result<(), Refusal> {
-        let limits = self.limits.memory_only();
+        // What is cheaper to copy was copied before it came here, or is not.
+        let limits = self.limits.memory_only().with_copy_below(0);
         match plan(bus, Position::Stream, &limits, Policy::WholeOrError).next() {
             Some(Err(error @ (PlanError::Refused { why, .. } | PlanError::Unsatisfiable { why, .. }))) => {
                 let (min, max) = (limits.hard_value(LimitId::AddrMin), limits.hard_value(LimitId::AddrMax));

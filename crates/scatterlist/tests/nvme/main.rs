@@ -5,77 +5,13 @@
 //! hold them, and bytes that no encoder wrote.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+#[path = "../nvme_model/mod.rs"]
+mod nvme_model;
 mod prp;
 mod sgl;
 
+use nvme_model::{Seg, segment};
 use proptest::prelude::*;
-use scatterlist::desc::{DescriptorMemory, PlainMemory};
-use scatterlist::plan::{Piece, Policy, Ready, plan};
-use scatterlist::{Addr, BusAddr, Limits, Position, ScatterList, Segment};
-
-type Seg = Segment<BusAddr>;
-type List = ScatterList<BusAddr>;
-
-/// Where bounce buffers lie: above all data, aligned to every boundary there is.
-const BOUNCE: u64 = 1 << 48;
-const BOUNCE_APART: u64 = 1 << 40;
-
-fn segment(addr: u64, len: u64) -> Seg {
-    Segment::new(BusAddr::new(addr), len).unwrap()
-}
-
-fn list(segments: &[(u64, u64)]) -> List {
-    ScatterList::from_segments(segments.iter().map(|&(addr, len)| segment(addr, len))).unwrap()
-}
-
-/// The same bytes, joined wherever they are adjacent.
-fn joined(segments: impl IntoIterator<Item = Seg>) -> List {
-    let plain = segments.into_iter().map(|run| Segment::new(run.addr(), run.len()).unwrap());
-    ScatterList::from_segments(plain).unwrap()
-}
-
-/// The pieces of a request as one list, bounced ones in the buffers that the planner asks for.
-fn bounced(ready: &Ready<'_, List>) -> List {
-    let mut places = (0..).map(|index| BOUNCE + index * BOUNCE_APART);
-    let pieces = ready.pieces().map(|piece| match piece {
-        Piece::Direct(segment) => segment,
-        Piece::Bounce(bounce) => segment(places.next().unwrap() + bounce.start_bits, bounce.len),
-    });
-    ScatterList::from_segments(pieces).unwrap()
-}
-
-/// Hands the one request of a list to `test`.
-fn whole<T>(list: &List, limits: &Limits, test: impl FnOnce(&Ready<'_, List>) -> T) -> T {
-    let next = plan(list, Position::Stream, limits, Policy::WholeOrError).next();
-    test(next.as_ref().unwrap().as_ref().unwrap())
-}
-
-/// List memories: words, and where the device sees them.
-#[derive(Clone, PartialEq, Debug)]
-struct Memories(Vec<(u64, Vec<u64>)>);
-
-impl Memories {
-    fn as_bus(&mut self) -> Vec<PlainMemory<'_>> {
-        self.0.iter_mut().map(|(addr, words)| PlainMemory::new(BusAddr::new(*addr), words)).collect()
-    }
-}
-
-/// Memory that has nothing but the calls that the trait demands, as a driver's volatile memory may.
-struct PutOnly<'a>(PlainMemory<'a>);
-
-impl DescriptorMemory for PutOnly<'_> {
-    fn bus_addr(&self) -> BusAddr {
-        self.0.bus_addr()
-    }
-
-    fn len_words(&self) -> usize {
-        self.0.len_words()
-    }
-
-    fn put(&mut self, index: usize, word: u64) -> bool {
-        self.0.put(index, word)
-    }
-}
 
 /// Any segments: pages, runs of pages, ragged ones, at any address that is a multiple of 4, with barriers here
 /// and there.

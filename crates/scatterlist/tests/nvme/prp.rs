@@ -9,62 +9,9 @@ use scatterlist::desc::prp::{
 use scatterlist::plan::{Policy, plan};
 use scatterlist::{Addr, BusAddr, Force, LimitId, Limits, Position, ScatterList, Source};
 
-use super::{List, Memories, PutOnly, Seg, any_segments, bounced, joined, list, prp_segments, whole};
-
-const LISTS: u64 = 1 << 44;
-
-fn page(len: u64) -> MemoryPage {
-    MemoryPage::new(len).unwrap()
-}
-
-/// List pages at whole pages, but the first, which has `first` slots up to the end of its page.
-fn memories(page: MemoryPage, first: u64, lists: u64) -> Memories {
-    let one = |index: u64| {
-        let addr = LISTS + (index << 32);
-        let slots = if index == 0 { first } else { page.slots() };
-        let addr = if index == 0 { addr + (page.slots() - first) * 8 } else { addr };
-        (addr, vec![u64::MAX; usize::try_from(slots).unwrap()])
-    };
-    Memories((0..lists).map(one).collect())
-}
-
-/// What the controller transfers, adjacent pages joined.
-fn collected(page: MemoryPage, prps: Prps, bytes: u64, memories: &mut Memories) -> Result<List, WalkError> {
-    let runs: Result<Vec<Seg>, _> = walk(&memories.as_bus()[..], page, prps, bytes).collect();
-    runs.map(joined)
-}
-
-/// Plans, encodes into exactly the list pages that are needed, and walks.
-fn check_plan(segments: Vec<Seg>, page: MemoryPage, first: u64, lists: u64, policy: Policy) {
-    let limits = limits(page, page.list_entries(first, lists)).unwrap();
-    let list = ScatterList::from_segments(segments).unwrap();
-    let mut bytes = 0;
-    for ready in plan(&list, Position::Stream, &limits, policy) {
-        let ready = ready.unwrap();
-        let data = bounced(&ready);
-        assert_eq!(data.len_bytes(), ready.len_bytes());
-        bytes += ready.len_bytes();
-        if ready.bounced_bytes() == 0 {
-            check_request(&ready, page, first, lists, &data);
-        }
-        whole(&data, &limits, |again| check_request(again, page, first, lists, &data));
-    }
-    assert_eq!(bytes, list.len_bytes());
-}
-
-fn check_request(
-    ready: &scatterlist::plan::Ready<'_, List>,
-    page: MemoryPage,
-    first: u64,
-    lists: u64,
-    data: &List,
-) {
-    let needed = lists_needed(ready, page, first).unwrap();
-    assert!(needed <= lists, "{needed} of {lists}");
-    let mut memories = memories(page, first, needed);
-    let prps = encode(ready, page, &mut memories.as_bus()).unwrap();
-    assert_eq!(collected(page, prps, ready.len_bytes(), &mut memories).unwrap(), joined(data));
-}
+use super::nvme_model::prp::{LISTS, check_plan, collected, memories, page};
+use super::nvme_model::{Memories, PutOnly, joined, list, whole};
+use super::{any_segments, prp_segments};
 
 fn pages() -> impl Strategy<Value = MemoryPage> {
     prop_oneof![4 => Just(4096), 1 => Just(16384), 1 => Just(65536)].prop_map(page)

@@ -7,32 +7,12 @@ use scatterlist::desc::sgl::{
     descriptors_max, encode, limits, metadata_contiguous, metadata_limits, metadata_segment, segments_needed,
     walk,
 };
-use scatterlist::plan::{Policy, Ready, plan};
+use scatterlist::plan::{Policy, plan};
 use scatterlist::{Addr, BusAddr, Force, LimitId, Limits, Position, ScatterList, Source};
 
-use super::{List, Memories, PutOnly, Seg, any_segments, bounced, joined, list, segment, whole};
-
-const LISTS: u64 = 1 << 44;
-
-/// List memories of so many descriptors each; 8 is all the alignment there is.
-fn memories(descriptors: u64, lists: u64) -> Memories {
-    let words = usize::try_from(descriptors * 2).unwrap();
-    Memories((0..lists).map(|index| (LISTS + index * 0x10_0008, vec![u64::MAX; words])).collect())
-}
-
-fn collected(pointer: Descriptor, bytes: u64, memories: &mut Memories) -> Result<Vec<Seg>, WalkError> {
-    walk(&memories.as_bus()[..], pointer, bytes).collect()
-}
-
-fn check_request(ready: &Ready<'_, List>, descriptors: u64, lists: u64, data: &List) {
-    let needed = segments_needed(ready, descriptors).unwrap();
-    assert!(needed <= lists, "{needed} of {lists}");
-    let mut memories = memories(descriptors, needed);
-    let pointer = encode(ready, &mut memories.as_bus()).unwrap();
-    let runs = collected(pointer, ready.len_bytes(), &mut memories).unwrap();
-    assert_eq!(u64::try_from(runs.len()).unwrap(), ready.len_pieces(), "a piece is a descriptor");
-    assert_eq!(joined(runs), joined(data));
-}
+use super::any_segments;
+use super::nvme_model::sgl::{LISTS, check_request, collected, memories};
+use super::nvme_model::{Memories, PutOnly, bounced, joined, list, segment, whole};
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]

@@ -5,6 +5,7 @@
 //! collects is what went in, no descriptor is lost or used twice, and garbage is an error that changes nothing.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+mod model;
 mod pair;
 mod properties;
 
