@@ -240,7 +240,12 @@ unsafe impl<D: Resolve> Backend for Bus<D> {
         self.inner.reserve(limits, transfers)
     }
 
-    fn raw_map<S, K>(&self, list: &S, terms: &Terms<'_>, bus: &mut K) -> Result<Self::Mapping, MapError>
+    unsafe fn raw_map<S, K>(
+        &self,
+        list: &S,
+        terms: &Terms<'_>,
+        bus: &mut K,
+    ) -> Result<Self::Mapping, MapError>
     where
         S: Segments<Addr = Self::Addr> + ?Sized,
         K: BusSink + ?Sized,
@@ -255,7 +260,8 @@ unsafe impl<D: Resolve> Backend for Bus<D> {
             state.number()
         };
         let mut recorder = Recorder { sink: bus, segments: Vec::new() };
-        let inner = self.inner.raw_map(list, terms, &mut recorder)?;
+        // SAFETY: the caller's promise is passed on.
+        let inner = unsafe { self.inner.raw_map(list, terms, &mut recorder)? };
         let segments = recorder.segments;
         let mut state = self.state.borrow_mut();
         for segment in &segments {

@@ -81,7 +81,8 @@ impl<D: Backend, O, Dir: MapDirection> Mapped<D, O, Dir> {
         }
         let mut bus = ScatterList::new();
         let usage = terms.usage;
-        let mapping = match device.raw_map(lease.list(), terms, &mut bus) {
+        // SAFETY: by its invariants the lease keeps the memory valid and nobody else's; it is kept until the mapping ends.
+        let mapping = match unsafe { device.raw_map(lease.list(), terms, &mut bus) } {
             Ok(mapping) => mapping,
             Err(error) => return Err(MapFailed { given: lease, error }),
         };

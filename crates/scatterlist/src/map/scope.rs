@@ -159,7 +159,8 @@ where
     }
     let terms = target.terms(borrowed.direction.value(), CpuSync::Whole, Location::caller());
     let mut bus = BusSlots::new(slots);
-    let mapping = target.device().raw_map(list, &terms, &mut bus)?;
+    // SAFETY: the memory is borrowed for longer than this call (1), and the guard ends the mapping before it returns.
+    let mapping = unsafe { target.device().raw_map(list, &terms, &mut bus)? };
     let (device, bus, usage) = (target.device(), bus.as_slice(), terms.usage);
     let mut guard = Guard { device, hardware, list, bus, usage, mapping: Some(mapping), told: false };
     terms.check(bus)?;

@@ -324,14 +324,20 @@ unsafe impl<D: Backend, R: RawMutex> Backend for Checked<D, R> {
         self.device.reserve(limits, transfers)
     }
 
-    fn raw_map<S, K>(&self, list: &S, terms: &Terms<'_>, bus: &mut K) -> Result<Self::Mapping, MapError>
+    unsafe fn raw_map<S, K>(
+        &self,
+        list: &S,
+        terms: &Terms<'_>,
+        bus: &mut K,
+    ) -> Result<Self::Mapping, MapError>
     where
         S: Segments<Addr = D::Addr> + ?Sized,
         K: BusSink + ?Sized,
     {
         let usage = terms.usage;
         let mut recorder = Recorder { sink: bus, bus: Vec::new() };
-        let inner = match self.device.raw_map(list, terms, &mut recorder) {
+        // SAFETY: the caller's promise is passed on.
+        let inner = match unsafe { self.device.raw_map(list, terms, &mut recorder) } {
             Ok(inner) => inner,
             Err(error) => {
                 self.state.lock().ledger.map_failed_at(usage.place);
