@@ -61,9 +61,11 @@ impl<D: Backend, O> Live<D, O> {
     /// These are the parts of one mapping, made under `usage` but for its place, and no device uses it.
     unsafe fn end(self, usage: Usage) -> Lease<D::Addr, O> {
         let Self { device, lease, mapping, .. } = self;
+        // Leaked where the back end unwinds: who knows how far it came.
+        let lease = ManuallyDrop::new(lease);
         // SAFETY: the caller's promise; the lease keeps the memory valid.
         unsafe { device.raw_unmap(lease.list(), usage, mapping) };
-        lease
+        ManuallyDrop::into_inner(lease)
     }
 }
 
