@@ -77,6 +77,26 @@ impl<K: BusSink + ?Sized> BusSink for Recorder<'_, K> {
     }
 }
 
+/// Ends a mapping of the back end beneath, also where the memory panics when it is told.
+///
+/// # Invariants
+/// 1. `inner` is a mapping of `device` with `list` and `usage`; no device uses it when this is dropped.
+struct End<'a, D: Backend, S: Segments<Addr = D::Addr> + ?Sized> {
+    device: &'a D,
+    list: &'a S,
+    usage: Usage,
+    inner: Option<D::Mapping>,
+}
+
+impl<D: Backend, S: Segments<Addr = D::Addr> + ?Sized> Drop for End<'_, D, S> {
+    fn drop(&mut self) {
+        if let Some(inner) = self.inner.take() {
+            // SAFETY: (1); taken once. The list's memory is valid by the promise of the caller of the bus.
+            unsafe { self.device.raw_unmap(self.list, self.usage, inner) };
+        }
+    }
+}
+
 impl State {
     fn number(&mut self) -> u64 {
         let number = self.next;
@@ -219,7 +239,7 @@ impl<D: Resolve> Bus<D> {
     }
 }
 
-// SAFETY: every promise is passed on.
+// SAFETY: every promise is passed on; (3) the mapping beneath ends where the memory panics when it is told.
 unsafe impl<D: Resolve> Backend for Bus<D> {
     type Addr = D::Addr;
     type Mapping = BusMapping<D::Mapping>;
@@ -240,7 +260,12 @@ unsafe impl<D: Resolve> Backend for Bus<D> {
         self.inner.reserve(limits, transfers)
     }
 
-    fn raw_map<S, K>(&self, list: &S, terms: &Terms<'_>, bus: &mut K) -> Result<Self::Mapping, MapError>
+    unsafe fn raw_map<S, K>(
+        &self,
+        list: &S,
+        terms: &Terms<'_>,
+        bus: &mut K,
+    ) -> Result<Self::Mapping, MapError>
     where
         S: Segments<Addr = Self::Addr> + ?Sized,
         K: BusSink + ?Sized,
@@ -255,8 +280,15 @@ unsafe impl<D: Resolve> Backend for Bus<D> {
             state.number()
         };
         let mut recorder = Recorder { sink: bus, segments: Vec::new() };
-        let inner = self.inner.raw_map(list, terms, &mut recorder)?;
+        // SAFETY: the caller's promise is passed on.
+        let inner = unsafe { self.inner.raw_map(list, terms, &mut recorder)? };
         let segments = recorder.segments;
+        let mut end = End { device: &self.inner, list, usage: terms.usage, inner: Some(inner) };
+        for segment in list.segments() {
+            self.inner.memory().handed_over(segment.addr(), segment.len());
+        }
+        // Nothing is live before the memory, which may panic, was told.
+        let Some(inner) = end.inner.take() else { return Err(MapError::Empty) };
         let mut state = self.state.borrow_mut();
         for segment in &segments {
             let live = Live { end: segment.end(), direction: terms.usage.direction, coherent: false };
@@ -265,9 +297,6 @@ unsafe impl<D: Resolve> Backend for Bus<D> {
             entry.end = entry.end.max(live.end);
         }
         drop(state);
-        for segment in list.segments() {
-            self.inner.memory().handed_over(segment.addr(), segment.len());
-        }
         Ok(BusMapping { inner, segments, number })
     }
 
@@ -281,11 +310,11 @@ unsafe impl<D: Resolve> Backend for Bus<D> {
             state.live.remove(&(segment.addr().raw(), number));
         }
         drop(state);
+        let end = End { device: &self.inner, list, usage, inner: Some(inner) };
         for segment in list.segments() {
             self.inner.memory().taken_back(segment.addr(), segment.len());
         }
-        // SAFETY: the caller's promise is passed on.
-        unsafe { self.inner.raw_unmap(list, usage, inner) }
+        drop(end);
     }
 
     unsafe fn raw_sync_for_cpu<S>(&self, list: &S, usage: Usage, mapping: &Self::Mapping, range: Range<u64>)

@@ -388,7 +388,7 @@ fn overlap<S: Segments<Addr = BusAddr> + ?Sized>(bus: &S, segments: &[Segment<Bu
 }
 
 // SAFETY: (1) the device uses segments only while a transfer of them is pending, or when it is told of them again; (2)
-// quiesce leaves none pending, and nothing in it panics; (3) the bus checks each access and refuses what is not mapped. What is
+// quiesce takes them out of the queue before the first of them is performed, so none is pending even where a watch panics; (3) the bus checks each access and refuses what is not mapped. What is
 // mapped but idle is behind no reference, and the bus is of one thread.
 unsafe impl<D: Resolve> Hardware for Device<'_, D> {
     fn is_done_with<S: Segments<Addr = BusAddr> + ?Sized>(&self, bus: &S) -> bool {

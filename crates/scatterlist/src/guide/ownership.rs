@@ -106,6 +106,16 @@
 //! ```
 //!
 //! # Only leased memory is mapped
+//! A back end takes any list, so to call one is unsafe: numbers alone do not reach a device.
+//! ```compile_fail,E0133
+//! # use scatterlist::map::{Backend, BusSlots, Direct, HeapMemory, Offset, Terms};
+//! # use scatterlist::{Addr, CpuAddr, Limits, Segment};
+//! # fn f(device: &Direct<HeapMemory>, terms: &Terms<'_>, bus: &mut BusSlots<'_>) {
+//! let anything = [Segment::new(CpuAddr::new(0x1000), 512).unwrap()];
+//! device.raw_map(&anything[..], terms, bus).unwrap();
+//! # }
+//! ```
+//!
 //! A length past the buffer needs a list of one's own, and a lease from such a list is unsafe code's word (OWN-02):
 //! ```compile_fail,E0133
 //! # use scatterlist::{CpuAddr, Lease, ScatterList, Segment};

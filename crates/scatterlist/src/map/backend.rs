@@ -21,8 +21,10 @@ use crate::{Addr, BusAddr, CpuAddr, Limits, Segments};
 /// 1. Between a successful [`Backend::raw_map`] and [`Backend::raw_unmap`], the bus segments that went to the sink reach,
 ///    in order, the bytes of the list, or memory of the back end's own that stands for them; and nothing else.
 /// 2. After `raw_unmap` the back end neither reads nor writes the list's memory, and what the device wrote is there.
-/// 3. Where `raw_map` fails, nothing stays mapped.
+/// 3. Where `raw_map` fails or unwinds, nothing stays mapped. Where `raw_unmap` unwinds, it keeps promise 2 all the same.
 /// 4. [`Backend::cpu_addr`] and coherent memory keep the promises of [`Memory`](super::Memory).
+/// 5. A back end that is moved keeps its promises. Where it is dropped with mappings or coherent memory left, devices reach no
+///    memory through it from then on but what was leaked.
 pub unsafe trait Backend {
     /// The kind of address that leases for this device hold.
     type Addr: Addr;
@@ -52,7 +54,16 @@ pub unsafe trait Backend {
     ///
     /// # Errors
     /// [`MapError`]; nothing is mapped then, whatever the sink took.
-    fn raw_map<S, K>(&self, list: &S, terms: &Terms<'_>, bus: &mut K) -> Result<Self::Mapping, MapError>
+    ///
+    /// # Safety
+    /// Until the mapping is unmapped, the list's memory is valid; nobody writes it, nor reads it where the device writes, through
+    /// a Rust reference. The list says the same segments each time that it is asked.
+    unsafe fn raw_map<S, K>(
+        &self,
+        list: &S,
+        terms: &Terms<'_>,
+        bus: &mut K,
+    ) -> Result<Self::Mapping, MapError>
     where
         S: Segments<Addr = Self::Addr> + ?Sized,
         K: BusSink + ?Sized;
@@ -156,7 +167,7 @@ macro_rules! by_pointer {
             }
 
             #[inline]
-            fn raw_map<S, K>(
+            unsafe fn raw_map<S, K>(
                 &self,
                 list: &S,
                 terms: &Terms<'_>,
@@ -166,7 +177,8 @@ macro_rules! by_pointer {
                 S: Segments<Addr = Self::Addr> + ?Sized,
                 K: BusSink + ?Sized,
             {
-                (**self).raw_map(list, terms, bus)
+                // SAFETY: the caller's promise is passed on.
+                unsafe { (**self).raw_map(list, terms, bus) }
             }
 
             #[inline]

@@ -192,7 +192,7 @@ unsafe impl<M: Memory> Backend for Direct<M> {
     }
 
     #[inline]
-    fn raw_map<S, K>(&self, list: &S, terms: &Terms<'_>, bus: &mut K) -> Result<(), MapError>
+    unsafe fn raw_map<S, K>(&self, list: &S, terms: &Terms<'_>, bus: &mut K) -> Result<(), MapError>
     where
         S: Segments<Addr = M::Addr> + ?Sized,
         K: BusSink + ?Sized,

@@ -11,8 +11,7 @@ use crate::{BusAddr, Segments};
 /// # Safety
 /// 1. [`Hardware::is_done_with`] says `true` only if the device does not use the segments now and will not until it is
 ///    told of them again.
-/// 2. After [`Hardware::quiesce`] returns, the same holds; and it does not unwind: the memory would be let go with the device
-///    still at it.
+/// 2. After [`Hardware::quiesce`] returns, the same holds; and also where it unwinds: the memory is let go all the same.
 /// 3. What tells the device to use an address is unsafe to call, or sees to it that the address is mapped and in flight for as
 ///    long as the device uses it: it keeps the [`InFlight`](super::InFlight), or has each access checked. Only borrowing one is not
 ///    enough, since another device may say that it is done with it. A bus address is a number; this is where numbers become

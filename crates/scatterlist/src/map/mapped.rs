@@ -61,9 +61,11 @@ impl<D: Backend, O> Live<D, O> {
     /// These are the parts of one mapping, made under `usage` but for its place, and no device uses it.
     unsafe fn end(self, usage: Usage) -> Lease<D::Addr, O> {
         let Self { device, lease, mapping, .. } = self;
+        // Leaked where the back end unwinds: who knows how far it came.
+        let lease = ManuallyDrop::new(lease);
         // SAFETY: the caller's promise; the lease keeps the memory valid.
         unsafe { device.raw_unmap(lease.list(), usage, mapping) };
-        lease
+        ManuallyDrop::into_inner(lease)
     }
 }
 
@@ -81,7 +83,8 @@ impl<D: Backend, O, Dir: MapDirection> Mapped<D, O, Dir> {
         }
         let mut bus = ScatterList::new();
         let usage = terms.usage;
-        let mapping = match device.raw_map(lease.list(), terms, &mut bus) {
+        // SAFETY: by its invariants the lease keeps the memory valid and nobody else's; it is kept until the mapping ends.
+        let mapping = match unsafe { device.raw_map(lease.list(), terms, &mut bus) } {
             Ok(mapping) => mapping,
             Err(error) => return Err(MapFailed { given: lease, error }),
         };

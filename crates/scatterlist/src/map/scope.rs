@@ -107,11 +107,14 @@ struct Guard<'a, D: Backend, H: Hardware> {
 
 impl<D: Backend, H: Hardware> Drop for Guard<'_, D, H> {
     fn drop(&mut self) {
-        if self.told {
+        if core::mem::take(&mut self.told) {
+            // Unmaps, also where quiescing unwinds.
+            let guard = Guard { mapping: self.mapping.take(), ..*self };
             self.hardware.quiesce(self.bus);
+            drop(guard);
         }
         if let Some(mapping) = self.mapping.take() {
-            // SAFETY: the parts of one mapping, taken once; the memory is still borrowed; the hardware has let go, or
+            // SAFETY: the parts of one mapping, taken once; the memory is still borrowed; the hardware has let go (2), or
             // was never told.
             unsafe { self.device.raw_unmap(self.list, self.usage, mapping) };
         }
@@ -159,7 +162,8 @@ where
     }
     let terms = target.terms(borrowed.direction.value(), CpuSync::Whole, Location::caller());
     let mut bus = BusSlots::new(slots);
-    let mapping = target.device().raw_map(list, &terms, &mut bus)?;
+    // SAFETY: the memory is borrowed for longer than this call (1), and the guard ends the mapping before it returns.
+    let mapping = unsafe { target.device().raw_map(list, &terms, &mut bus)? };
     let (device, bus, usage) = (target.device(), bus.as_slice(), terms.usage);
     let mut guard = Guard { device, hardware, list, bus, usage, mapping: Some(mapping), told: false };
     terms.check(bus)?;

@@ -255,7 +255,12 @@ unsafe impl<D: Backend> Backend for Watched<D> {
         self.inner.reserve(limits, transfers)
     }
 
-    fn raw_map<S, K>(&self, list: &S, terms: &Terms<'_>, bus: &mut K) -> Result<Self::Mapping, MapError>
+    unsafe fn raw_map<S, K>(
+        &self,
+        list: &S,
+        terms: &Terms<'_>,
+        bus: &mut K,
+    ) -> Result<Self::Mapping, MapError>
     where
         S: Segments<Addr = Self::Addr> + ?Sized,
         K: BusSink + ?Sized,
@@ -264,7 +269,8 @@ unsafe impl<D: Backend> Backend for Watched<D> {
         if self.refuse.get() {
             return Err(MapError::Refused { count: self.maps.get() });
         }
-        let mapping = self.inner.raw_map(list, terms, bus)?;
+        // SAFETY: passed on.
+        let mapping = unsafe { self.inner.raw_map(list, terms, bus)? };
         self.live.set(self.live.get() + 1);
         Ok(mapping)
     }

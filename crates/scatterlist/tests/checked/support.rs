@@ -76,13 +76,14 @@ unsafe impl Backend for Counted {
         self.inner.reserve(limits, transfers)
     }
 
-    fn raw_map<S, K>(&self, list: &S, terms: &Terms<'_>, bus: &mut K) -> Result<(), MapError>
+    unsafe fn raw_map<S, K>(&self, list: &S, terms: &Terms<'_>, bus: &mut K) -> Result<(), MapError>
     where
         S: Segments<Addr = CpuAddr> + ?Sized,
         K: BusSink + ?Sized,
     {
         self.note(|seen| seen.maps += 1);
-        self.inner.raw_map(list, terms, bus)
+        // SAFETY: passed on.
+        unsafe { self.inner.raw_map(list, terms, bus) }
     }
 
     unsafe fn raw_unmap<S: Segments<Addr = CpuAddr> + ?Sized>(&self, list: &S, usage: Usage, (): ()) {
@@ -224,7 +225,8 @@ pub(crate) fn raw_map_as(
     let terms = Terms { bus_limits: reach.bus_memory(), list_limits: reach.list_memory(), usage };
     let mut slots = [Segment::new(BusAddr::new(0), 1).unwrap(); 8];
     let mut bus = BusSlots::new(&mut slots);
-    let mapping = device.raw_map(list, &terms, &mut bus).unwrap();
+    // SAFETY: the tests keep the memory, and no device is there that uses it.
+    let mapping = unsafe { device.raw_map(list, &terms, &mut bus) }.unwrap();
     let bus = bus.as_slice().to_vec();
     Raw { list: list.to_vec(), usage, mapping, bus }
 }

@@ -368,16 +368,23 @@ unsafe impl<D: Backend, O, R: RawMutex> Backend for Bounce<D, O, R> {
         Ok(())
     }
 
-    fn raw_map<S, K>(&self, list: &S, terms: &Terms<'_>, bus: &mut K) -> Result<Self::Mapping, MapError>
+    unsafe fn raw_map<S, K>(
+        &self,
+        list: &S,
+        terms: &Terms<'_>,
+        bus: &mut K,
+    ) -> Result<Self::Mapping, MapError>
     where
         S: Segments<Addr = D::Addr> + ?Sized,
         K: BusSink + ?Sized,
     {
         if whole(list, terms.list_limits)?.bounced_bytes() == 0 {
-            return Ok(BounceMapping { inner: self.inner.raw_map(list, terms, bus)?, copies: None });
+            // SAFETY: the caller's promise is passed on.
+            let inner = unsafe { self.inner.raw_map(list, terms, bus)? };
+            return Ok(BounceMapping { inner, copies: None });
         }
         let (draft, guard) = self.grant(list, terms)?;
-        // SAFETY: the memory of a list that is mapped is valid; the guard holds the runs.
+        // SAFETY: the caller says that the list's memory is valid; the guard holds the runs.
         unsafe { Self::copy_to_pool(&draft.spans, &(0..u64::MAX)) };
         if terms.usage.sync == CpuSync::Skip {
             // Nobody hands these bytes over, and caches that wrote them back late would undo what the device writes.
@@ -385,7 +392,9 @@ unsafe impl<D: Backend, O, R: RawMutex> Backend for Bounce<D, O, R> {
                 self.inner.write_back(D::Addr::new(run.addr), run.slots.saturating_mul(self.layout.slot_len));
             }
         }
-        let inner = self.inner.raw_map(&draft.list, terms, bus)?;
+        // SAFETY: the draft's list is parts of the list, for which the caller vouches, and runs, which are the mapping's until
+        // it is unmapped (1), (2).
+        let inner = unsafe { self.inner.raw_map(&draft.list, terms, bus)? };
         Ok(BounceMapping { inner, copies: Some(Box::new(Copies { draft, held: guard.keep() })) })
     }
 

@@ -115,6 +115,35 @@ impl<K: BusSink + ?Sized> BusSink for Recorder<'_, K> {
     }
 }
 
+/// Unmaps inside where what comes after a mapping unwinds.
+struct Undo<'a, D: Backend, S: Segments<Addr = D::Addr> + ?Sized> {
+    device: &'a D,
+    list: &'a S,
+    usage: Usage,
+    inner: Option<D::Mapping>,
+}
+
+impl<D: Backend, S: Segments<Addr = D::Addr> + ?Sized> Undo<'_, D, S> {
+    fn bounced_bytes(&self) -> u64 {
+        self.inner.as_ref().map_or(0, |inner| self.device.bounced_bytes(inner))
+    }
+
+    /// Gives the mapping out; it stays.
+    fn keep<T>(mut self, whole: impl FnOnce(D::Mapping) -> T) -> Result<T, MapError> {
+        // Nothing else takes it out of one that lives.
+        self.inner.take().map(whole).ok_or(MapError::Empty)
+    }
+}
+
+impl<D: Backend, S: Segments<Addr = D::Addr> + ?Sized> Drop for Undo<'_, D, S> {
+    fn drop(&mut self) {
+        if let Some(inner) = self.inner.take() {
+            // SAFETY: mapped just now with these, taken once, and told to no device; the caller keeps the list's memory.
+            unsafe { self.device.raw_unmap(self.list, self.usage, inner) };
+        }
+    }
+}
+
 fn spans<S: Segments + ?Sized>(list: &S) -> Vec<Span> {
     list.segments().map(Span::from).collect()
 }
@@ -324,27 +353,36 @@ unsafe impl<D: Backend, R: RawMutex> Backend for Checked<D, R> {
         self.device.reserve(limits, transfers)
     }
 
-    fn raw_map<S, K>(&self, list: &S, terms: &Terms<'_>, bus: &mut K) -> Result<Self::Mapping, MapError>
+    unsafe fn raw_map<S, K>(
+        &self,
+        list: &S,
+        terms: &Terms<'_>,
+        bus: &mut K,
+    ) -> Result<Self::Mapping, MapError>
     where
         S: Segments<Addr = D::Addr> + ?Sized,
         K: BusSink + ?Sized,
     {
         let usage = terms.usage;
         let mut recorder = Recorder { sink: bus, bus: Vec::new() };
-        let inner = match self.device.raw_map(list, terms, &mut recorder) {
+        // SAFETY: the caller's promise is passed on.
+        let inner = match unsafe { self.device.raw_map(list, terms, &mut recorder) } {
             Ok(inner) => inner,
             Err(error) => {
                 self.state.lock().ledger.map_failed_at(usage.place);
                 return Err(error);
             }
         };
+        // From here to the end code of the user's runs, such as an oracle of regions.
+        let undo = Undo { device: &self.device, list, usage, inner: Some(inner) };
         let bus = recorder.bus;
         let (cpu_spans, bus_spans) = (spans(list), spans(&bus[..]));
         let call = MapCall::new(MapKind::List, usage.direction, &cpu_spans, &bus_spans).error_checked();
         let call = if usage.sync == CpuSync::Skip { call.skip_cpu_sync() } else { call };
-        let id = self.record_map(call, &bus, terms, self.device.bounced_bytes(&inner) > 0);
+        let id = self.record_map(call, &bus, terms, undo.bounced_bytes() > 0);
         let bus_addr = bus.first().map_or(BusAddr::new(0), |segment| segment.addr());
-        Ok(CheckedMapping { inner, id, usage, bus_addr, bytes: bytes_of(&cpu_spans) })
+        let bytes = bytes_of(&cpu_spans);
+        undo.keep(|inner| CheckedMapping { inner, id, usage, bus_addr, bytes })
     }
 
     unsafe fn raw_unmap<S>(&self, list: &S, usage: Usage, mapping: Self::Mapping)

@@ -272,7 +272,7 @@ unsafe impl<M: Memory, T: PageTable<Target = M::Addr>, R: RawMutex> Backend for 
         Err(TargetError::Reserve { transfers, len, what, need, have: 0 })
     }
 
-    fn raw_map<S, K>(&self, list: &S, terms: &Terms<'_>, bus: &mut K) -> Result<IommuMapping, MapError>
+    unsafe fn raw_map<S, K>(&self, list: &S, terms: &Terms<'_>, bus: &mut K) -> Result<IommuMapping, MapError>
     where
         S: Segments<Addr = M::Addr> + ?Sized,
         K: BusSink + ?Sized,
