@@ -453,3 +453,19 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn requests_with_different_completions_are_of_one_type() {
+    type Any = Box<dyn FnOnce(Outcome)>;
+    let told = Told::default();
+    let (first, second) = (told.by(1), told.by(2));
+    let completions: [Any; 2] = [
+        Box::new(move |outcome| first.complete(outcome)),
+        Box::new(move |outcome: Outcome| second.complete(Outcome { done: 0, ..outcome })),
+    ];
+    for completion in completions {
+        drop(write_at(0, &[(0x1000, 512)], completion).complete(Outcome::whole(512)));
+    }
+    let nothing = Outcome { done: 0, ..Outcome::whole(512) };
+    assert_eq!(told.take(), [(1, Outcome::whole(512)), (2, nothing)]);
+}

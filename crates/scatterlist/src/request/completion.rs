@@ -70,9 +70,9 @@ impl Complete for () {
 }
 
 /// A boxed function is told.
-impl<F: FnOnce(Outcome)> Complete for alloc::boxed::Box<F> {
+impl<F: FnOnce(Outcome) + ?Sized> Complete for alloc::boxed::Box<F> {
     fn complete(self, outcome: Outcome) {
-        (*self)(outcome);
+        self(outcome);
     }
 }
 
