@@ -97,6 +97,12 @@ impl<A: Addr> Segment<A> {
         Self::joining(start, end.wrapping_sub(start.raw()))
     }
 
+    /// The same length and barrier at another address, which the length does not carry past the last.
+    #[inline]
+    pub(crate) const fn moved<B: Addr>(self, addr: B) -> Segment<B> {
+        Segment { addr, len_and_joins: self.len_and_joins }
+    }
+
     /// A byte at address 0, for places that hold no segment yet.
     #[cfg(feature = "alloc")]
     pub(super) fn filler() -> Self {

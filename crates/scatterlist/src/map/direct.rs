@@ -14,7 +14,7 @@ use super::parts::parts;
 use super::sink::BusSink;
 use super::terms::{Bounced, Terms, Usage};
 use super::{CpuSync, Reach};
-use crate::{Addr, BusAddr, CacheCoherence, CpuAddr, LimitId, Limits, Segment, Segments};
+use crate::{Addr, BusAddr, CacheCoherence, CpuAddr, LimitId, Limits, Segment, Segments, Totals};
 
 /// A device that sees memory at a fixed offset.
 ///
@@ -59,6 +59,13 @@ impl Offset {
         match self {
             Self::Up(bytes) => addr.checked_add(bytes),
             Self::Down(bytes) => addr.checked_sub(bytes),
+        }
+    }
+
+    const fn to_bus_wrapping(self, addr: u64) -> u64 {
+        match self {
+            Self::Up(bytes) => addr.wrapping_add(bytes),
+            Self::Down(bytes) => addr.wrapping_sub(bytes),
         }
     }
 
@@ -125,6 +132,15 @@ impl<M: Memory> Direct<M> {
                 Err(MapError::OutOfReach { addr, len, min, max })
             }
         }
+    }
+
+    /// Says whether the device reaches everything between the bounds of `totals` under `limits`.
+    fn reaches(&self, totals: &Totals, limits: &Limits) -> bool {
+        let hard = limits.hard();
+        let lowest = self.offset.to_bus(totals.addr_min);
+        let end = self.offset.to_bus(totals.addr_end);
+        lowest.is_some_and(|lowest| lowest >= hard.addr_min)
+            && end.is_some_and(|end| end.saturating_sub(1) <= hard.addr_max)
     }
 
     fn each<S>(&self, list: &S, range: Range<u64>, act: impl Fn(&M, M::Addr, u64))
@@ -197,11 +213,21 @@ unsafe impl<M: Memory> Backend for Direct<M> {
         S: Segments<Addr = M::Addr> + ?Sized,
         K: BusSink + ?Sized,
     {
-        if let Some(totals) = list.totals() {
+        let totals = list.totals();
+        if let Some(totals) = totals {
             bus.expect(totals.segments);
         }
-        for segment in list.segments() {
-            bus.put(self.bus(segment, terms.bus_limits)?)?;
+        if totals.is_some_and(|totals| self.reaches(&totals, terms.bus_limits)) {
+            // Between bounds in reach no sum wraps.
+            let offset = self.offset;
+            let moved = |segment: Segment<M::Addr>| {
+                segment.moved(BusAddr::new(offset.to_bus_wrapping(segment.addr().raw())))
+            };
+            bus.put_all(list.segments().map(moved))?;
+        } else {
+            for segment in list.segments() {
+                bus.put(self.bus(segment, terms.bus_limits)?)?;
+            }
         }
         if terms.usage.sync == CpuSync::Whole {
             self.each(list, 0..u64::MAX, M::clean);
