@@ -87,7 +87,7 @@ fn limits(input: &mut Unstructured<'_>) -> Result<Option<Limits>> {
         ])?);
         for _ in 0..input.int_in_range(0..=3)? {
             let order = input.int_in_range(0..=16_u32)?;
-            let (id, value) = match input.int_in_range(0..=12)? {
+            let (id, value) = match input.int_in_range(0..=15)? {
                 0 => (LimitId::AddrMax, *input.choose(&[0xffff_ffff, 0x1_ffff_ffff, 0x7fff_ffff])?),
                 1 => (LimitId::AddrMin, *input.choose(&[0x1000, 0x100_1000, 0x2000_0000])?),
                 2 => (LimitId::AddrAlign, 1 << (order % 13)),
@@ -98,7 +98,7 @@ fn limits(input: &mut Unstructured<'_>) -> Result<Option<Limits>> {
                 7 => (LimitId::PageLen, 1 << order.max(9)),
                 8 => (LimitId::PieceLenAlign, input.int_in_range(1..=16)?),
                 9 => (LimitId::TotalLenAlign, input.int_in_range(1..=16)?),
-                10 => (LimitId::CopyBelow, input.int_in_range(1..=0x1000)?),
+                10 | 13..=15 => (LimitId::CopyBelow, input.int_in_range(1..=0x1000)?),
                 11 => (LimitId::BounceOffsetMask, (1 << (order % 13)) - 1),
                 _ => (LimitId::TransferLenMax, input.int_in_range(1..=0x4000)?),
             };
@@ -122,13 +122,16 @@ fn on_bus<D: Resolve<Addr = PhysAddr>>(
     if input.arbitrary()? {
         let layout = BounceLayout {
             slot_len: if input.ratio(7, 8)? {
-                1 << input.int_in_range(4..=13)?
+                1 << input.int_in_range(4..=12)?
             } else {
                 fuzz::number(input)?
             },
             set_slots: if input.ratio(7, 8)? { input.int_in_range(1..=128)? } else { fuzz::number(input)? },
         };
-        let (at, len) = (input.int_in_range(0..=0x1000)?, input.int_in_range(1..=0x7000)?);
+        let (at, len) = match input.int_in_range(0..=3)? {
+            0 => (input.int_in_range(0..=0x1000)?, input.int_in_range(1..=0x7000)?),
+            _ => (0, POOL_LEN),
+        };
         let pool = memory.take_at(&[(PhysAddr::new(POOL + at), len)]).expect("nobody has it");
         match Bounce::new(bus, pool, layout) {
             Ok(bounce) => {
@@ -255,7 +258,7 @@ fn calls<B: DmaDevice<Addr = PhysAddr>, D: Resolve>(
 ) -> Result<()> {
     let mut channel = None;
     while !input.is_empty() {
-        match input.int_in_range(0..=9)? {
+        match input.int_in_range(0..=13)? {
             0..=2 if live.len() < MAPPINGS_MAX => {
                 let Some((lease, bytes)) = lease(input, memory)? else { continue };
                 let whole = input.ratio(3, 4)?;
