@@ -99,7 +99,7 @@ fn played(input: &mut Unstructured<'_>) -> Result<()> {
             return Ok(());
         }
     };
-    if input.ratio(1, 8)? {
+    if fuzz::rarely(input, 8)? {
         let (addr, mut words) = (BusAddr::new(fuzz::number(input)?), [0; 40]);
         let count = input.int_in_range(0..=40)?;
         let memory = PlainMemory::new(addr, words.get_mut(..count).unwrap_or_default());

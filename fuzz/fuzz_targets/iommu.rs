@@ -42,7 +42,7 @@ fuzz_target!(|data: &[u8]| {
 fn iova(input: &mut Unstructured<'_>) -> Result<()> {
     let granule = PAGE << (2 * input.int_in_range(0..=2_u32)?);
     let granules = input.int_in_range(1..=200)?;
-    let first = if input.ratio(1, 8)? { (1 << 20) - 100 } else { input.int_in_range(0..=70)? };
+    let first = if fuzz::rarely(input, 8)? { (1 << 20) - 100 } else { input.int_in_range(0..=70)? };
     let mut calls = Vec::new();
     while !input.is_empty() && calls.len() < 200 {
         calls.push(match input.int_in_range(0..=9)? {
@@ -58,9 +58,10 @@ fn iova(input: &mut Unstructured<'_>) -> Result<()> {
                     boundary: if boundary > 7 { 0 } else { granule << boundary },
                 }
             }
-            5..=8 => {
-                IovaCall::Free { which: usize::from(input.arbitrary::<u8>()?), again: input.ratio(1, 8)? }
-            }
+            5..=8 => IovaCall::Free {
+                which: usize::from(input.arbitrary::<u8>()?),
+                again: fuzz::rarely(input, 8)?,
+            },
             _ => IovaCall::FlushCache,
         });
     }
@@ -174,7 +175,7 @@ fn page_table(input: &mut Unstructured<'_>) -> Result<()> {
                 let mut targets = Vec::new();
                 for _ in 0..input.int_in_range(1..=20)? {
                     let target = (input.arbitrary::<u64>()? >> 28) * PAGE;
-                    targets.push(if input.ratio(1, 5)? { None } else { Some(target) });
+                    targets.push(if fuzz::rarely(input, 5)? { None } else { Some(target) });
                 }
                 TableCall::Pages { iova: edge(input)?, targets, access: access(input)? }
             }
@@ -259,7 +260,7 @@ fn layout(input: &mut Unstructured<'_>) -> Result<()> {
     let segment_len_max = if input.arbitrary()? { u64::MAX } else { input.int_in_range(1..=63)? * 2048 };
     let (mut free, mut list) = (1 << 40, Vec::new());
     while !input.is_empty() && list.len() < 40 {
-        let odd = if input.ratio(1, 3)? { input.int_in_range(1..=4095)? } else { 0 };
+        let odd = if fuzz::rarely(input, 3)? { input.int_in_range(1..=4095)? } else { 0 };
         let (offset, quarters) = (input.int_in_range(0..=3)?, input.int_in_range(0..=8)?);
         let (addr, len) = (free + offset * granule / 4, (quarters * granule / 4 + odd).max(1));
         free = (addr + len).next_multiple_of(granule) + (len % 3) * granule;
@@ -318,7 +319,7 @@ fn translations(input: &mut Unstructured<'_>) -> Result<()> {
         queries.push((input.int_in_range(0..=16 * PAGE)?, input.int_in_range(0..=16 * PAGE)?));
     }
     while !input.is_empty() && calls.len() < 60 {
-        let target = if input.ratio(1, 3)? { None } else { Some(input.int_in_range(0..=11)?) };
+        let target = if fuzz::rarely(input, 3)? { None } else { Some(input.int_in_range(0..=11)?) };
         calls.push((input.int_in_range(0..=11)?, input.int_in_range(1..=5)?, target));
     }
     translations_are_those_of_granules(&calls, &queries);

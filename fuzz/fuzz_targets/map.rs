@@ -44,11 +44,11 @@ fn one(input: &mut Unstructured<'_>) -> Result<()> {
         .expect("the arenas are apart")
         .with_quarantine(ARENA_LEN);
     if input.arbitrary()? {
-        let offset = match input.int_in_range(0..=5)? {
-            0 => Offset::Up(fuzz::number(input)?),
-            1 => Offset::Down(fuzz::number(input)?),
-            2 => Offset::Up(u64::from(input.arbitrary::<u8>()?) << 12),
-            3 => Offset::Down(u64::from(input.arbitrary::<u8>()?) << 12),
+        let offset = match input.int_in_range(0..=7)? {
+            4 => Offset::Up(fuzz::number(input)?),
+            5 => Offset::Down(fuzz::number(input)?),
+            6 => Offset::Up(u64::from(input.arbitrary::<u8>()?) << 12),
+            7 => Offset::Down(u64::from(input.arbitrary::<u8>()?) << 12),
             _ => Offset::NONE,
         };
         match Direct::new(memory, offset, &limits) {
@@ -56,8 +56,8 @@ fn one(input: &mut Unstructured<'_>) -> Result<()> {
             Err(error) => assert!(!error.to_string().is_empty()),
         }
     } else {
-        let sizes = *input.choose(&[table::PAGE_SIZES, 4096, 1 << 21])?;
-        let tables = *input.choose(&[256, 4, 3, 0])?;
+        let sizes = *input.choose(&[table::PAGE_SIZES, table::PAGE_SIZES, 4096, 1 << 21])?;
+        let tables = *input.choose(&[256, 256, 256, 256, 6, 4, 3, 0])?;
         let table = FourLevelTable::with_page_sizes(sizes, tables).expect("a part of the page sizes");
         match Iommu::new(memory, table, &limits) {
             Ok(iommu) => {
@@ -77,7 +77,7 @@ fn one(input: &mut Unstructured<'_>) -> Result<()> {
 
 /// Limits of any numbers, or of such that a device may have.
 fn limits(input: &mut Unstructured<'_>) -> Result<Option<Limits>> {
-    let built = if input.ratio(1, 4)? {
+    let built = if fuzz::rarely(input, 5)? {
         fuzz::limits(input)?.build()
     } else {
         let mut builder = Limits::builder().coherence(*input.choose(&[
@@ -85,9 +85,9 @@ fn limits(input: &mut Unstructured<'_>) -> Result<Option<Limits>> {
             CacheCoherence::Synced,
             CacheCoherence::Uncached,
         ])?);
-        for _ in 0..input.int_in_range(0..=5)? {
+        for _ in 0..input.int_in_range(0..=3)? {
             let order = input.int_in_range(0..=16_u32)?;
-            let (id, value) = match input.int_in_range(0..=12)? {
+            let (id, value) = match input.int_in_range(0..=15)? {
                 0 => (LimitId::AddrMax, *input.choose(&[0xffff_ffff, 0x1_ffff_ffff, 0x7fff_ffff])?),
                 1 => (LimitId::AddrMin, *input.choose(&[0x1000, 0x100_1000, 0x2000_0000])?),
                 2 => (LimitId::AddrAlign, 1 << (order % 13)),
@@ -98,7 +98,7 @@ fn limits(input: &mut Unstructured<'_>) -> Result<Option<Limits>> {
                 7 => (LimitId::PageLen, 1 << order.max(9)),
                 8 => (LimitId::PieceLenAlign, input.int_in_range(1..=16)?),
                 9 => (LimitId::TotalLenAlign, input.int_in_range(1..=16)?),
-                10 => (LimitId::CopyBelow, input.int_in_range(1..=0x1000)?),
+                10 | 13..=15 => (LimitId::CopyBelow, input.int_in_range(1..=0x1000)?),
                 11 => (LimitId::BounceOffsetMask, (1 << (order % 13)) - 1),
                 _ => (LimitId::TransferLenMax, input.int_in_range(1..=0x4000)?),
             };
@@ -122,13 +122,16 @@ fn on_bus<D: Resolve<Addr = PhysAddr>>(
     if input.arbitrary()? {
         let layout = BounceLayout {
             slot_len: if input.ratio(7, 8)? {
-                1 << input.int_in_range(4..=13)?
+                1 << input.int_in_range(4..=12)?
             } else {
                 fuzz::number(input)?
             },
             set_slots: if input.ratio(7, 8)? { input.int_in_range(1..=128)? } else { fuzz::number(input)? },
         };
-        let (at, len) = (input.int_in_range(0..=0x1000)?, input.int_in_range(1..=0x7000)?);
+        let (at, len) = match input.int_in_range(0..=3)? {
+            0 => (input.int_in_range(0..=0x1000)?, input.int_in_range(1..=0x7000)?),
+            _ => (0, POOL_LEN),
+        };
         let pool = memory.take_at(&[(PhysAddr::new(POOL + at), len)]).expect("nobody has it");
         match Bounce::new(bus, pool, layout) {
             Ok(bounce) => {
@@ -255,12 +258,12 @@ fn calls<B: DmaDevice<Addr = PhysAddr>, D: Resolve>(
 ) -> Result<()> {
     let mut channel = None;
     while !input.is_empty() {
-        match input.int_in_range(0..=9)? {
+        match input.int_in_range(0..=13)? {
             0..=2 if live.len() < MAPPINGS_MAX => {
                 let Some((lease, bytes)) = lease(input, memory)? else { continue };
                 let whole = input.ratio(3, 4)?;
                 let target = channel.as_ref().unwrap_or(target);
-                if input.ratio(1, 16)? {
+                if fuzz::rarely(input, 16)? {
                     hardware.bus().refuse_next();
                 }
                 let direction = input.int_in_range(0..=2)?;
@@ -275,7 +278,8 @@ fn calls<B: DmaDevice<Addr = PhysAddr>, D: Resolve>(
                 };
                 live.extend(mapped);
             }
-            3 => {
+            3 if channel.is_some() => channel = None,
+            3 if fuzz::rarely(input, 4)? => {
                 let limits = fuzz::limits(input)?.coherence(target.limits().memory().coherence()).build();
                 match limits.map(|limits| target.channel(&limits)) {
                     Ok(Ok(tighter)) => channel = Some(tighter),
@@ -284,6 +288,7 @@ fn calls<B: DmaDevice<Addr = PhysAddr>, D: Resolve>(
                 }
             }
             4 => coherent_memory(input, target, coherent)?,
+            0..=3 => {}
             _ if live.is_empty() => {}
             which => {
                 let (one, mut model) = live.swap_remove(input.choose_index(live.len())?);
@@ -326,7 +331,7 @@ type Filled = (Lease<PhysAddr, FakeOwner>, Vec<u8>);
 fn lease(input: &mut Unstructured<'_>, memory: &Memory) -> Result<Option<Filled>> {
     let arena = *input.choose(&ARENAS)?;
     let mut at = arena + input.int_in_range(0..=ARENA_LEN - 1)?;
-    if input.arbitrary()? {
+    if !input.arbitrary::<bool>()? {
         at &= !0x3ff;
     }
     let (mut runs, mut bytes_len) = (Vec::new(), 0);
@@ -346,7 +351,7 @@ fn lease(input: &mut Unstructured<'_>, memory: &Memory) -> Result<Option<Filled>
             _ => at.next_multiple_of(0x400) - at,
         };
     }
-    if input.ratio(1, 8)? {
+    if fuzz::rarely(input, 8)? {
         runs.reverse();
     }
     let mut lease = match memory.take_at(&runs) {
@@ -402,7 +407,7 @@ fn coherent_memory<B: DmaDevice<Addr = PhysAddr>>(
     target: &DmaTarget<B>,
     coherent: &mut Vec<Coherent<B>>,
 ) -> Result<()> {
-    if input.ratio(1, 3)? {
+    if fuzz::rarely(input, 3)? {
         coherent.pop();
         return Ok(());
     }

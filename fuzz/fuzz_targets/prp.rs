@@ -47,7 +47,7 @@ fn page(input: &mut Unstructured<'_>) -> Result<MemoryPage> {
 /// Walks what nobody encoded.
 fn raw(input: &mut Unstructured<'_>) -> Result<()> {
     let page = page(input)?;
-    let reads_max = if input.ratio(1, 32)? { u64::MAX } else { 500 };
+    let reads_max = if fuzz::rarely(input, 32)? { u64::MAX } else { 500 };
     let base = input.int_in_range(0..=0x10_0000)? * 8;
     let memory = Memory::new(input, base, reads_max)?;
     let inside = |input: &mut Unstructured<'_>| Ok(base + u64::from(input.arbitrary::<u8>()?) * 8);
@@ -145,14 +145,14 @@ fn planned(input: &mut Unstructured<'_>) -> Result<()> {
     let page = MemoryPage::new(page).expect("one of the sizes");
     let (first, lists) = (input.int_in_range(1..=page.slots())?, input.int_in_range(0..=3)?);
     let format = limits(page, page.list_entries(first, lists)).expect("any lists");
-    let any = input.ratio(1, 4)?;
+    let any = fuzz::rarely(input, 4)?;
     let limits = if any { fuzz::limits(input)?.build().ok() } else { fuzz::tighter(input, &format)? };
     let Some(limits) = limits else { return Ok(()) };
     let policy = *input.choose(&[Policy::SplitOrBounce, Policy::SplitOrError, Policy::WholeOrBounce])?;
     let len_max = (page.len() * 100).min(fuzz::shortest_piece(&limits).saturating_mul(40));
     let mut list = List::new();
     while !input.is_empty() && list.len_bytes() < page.len() * PAGES_MAX && list.len_segments() < 100 {
-        let ragged = input.ratio(1, 3)?;
+        let ragged = fuzz::rarely(input, 3)?;
         for _ in 0..input.int_in_range(1..=8)? {
             if let Some(segment) = fuzz::segment::<BusAddr>(input, len_max)? {
                 // Whole pages come through without a bounce.
@@ -231,7 +231,7 @@ fn shared(input: &mut Unstructured<'_>) -> Result<()> {
     let bytes =
         if input.arbitrary()? { input.int_in_range(0..=page.len() * 600)? } else { fuzz::number(input)? };
     let words = input.int_in_range(0..=600)?;
-    let addr = LISTS + if input.ratio(1, 4)? { fuzz::number(input)? % page.len() } else { 0 };
+    let addr = LISTS + if fuzz::rarely(input, 4)? { fuzz::number(input)? % page.len() } else { 0 };
     let mut memories = Memories(vec![(addr, vec![u64::MAX; words])]);
     let list = SharedList::new(page, BusAddr::new(buffer), bytes, &mut memories.as_bus()[0]);
     let list = match list {

@@ -30,7 +30,7 @@ fuzz_target!(|data: &[u8]| {
 
 /// Walks what nobody encoded.
 fn raw(input: &mut Unstructured<'_>) -> Result<()> {
-    let reads_max = if input.ratio(1, 64)? { u64::MAX } else { 500 };
+    let reads_max = if fuzz::rarely(input, 64)? { u64::MAX } else { 500 };
     let base = input.int_in_range(0..=0x10_0000)? * 8;
     let memory = Memory::new(input, base, reads_max)?;
     let pointer = if input.ratio(3, 4)? {
@@ -85,7 +85,7 @@ fn planned(input: &mut Unstructured<'_>) -> Result<()> {
     let (descriptors, lists) = (input.int_in_range(0..=64)?, input.int_in_range(0..=4)?);
     let granularity = if input.arbitrary()? { Granularity::Dword } else { Granularity::Byte };
     let format = limits(descriptors_max(descriptors, lists), granularity).expect("the command holds one");
-    let any = input.ratio(1, 4)?;
+    let any = fuzz::rarely(input, 4)?;
     let limits = if any { fuzz::limits(input)?.build().ok() } else { fuzz::tighter(input, &format)? };
     let Some(limits) = limits else { return Ok(()) };
     let policy = *input.choose(&[Policy::SplitOrBounce, Policy::SplitOrError, Policy::WholeOrBounce])?;

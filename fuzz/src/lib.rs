@@ -29,6 +29,14 @@ pub fn number(input: &mut Unstructured<'_>) -> Result<u64> {
     })
 }
 
+/// Says `true` once in `times`, and `false` when the bytes are used up: for what ends a case early.
+///
+/// # Errors
+/// As [`number`].
+pub fn rarely(input: &mut Unstructured<'_>, times: u8) -> Result<bool> {
+    Ok(input.int_in_range(1..=times)? == times)
+}
+
 /// Reads a few limits of any value, most of them hard.
 ///
 /// # Errors
@@ -71,7 +79,7 @@ pub fn position(input: &mut Unstructured<'_>) -> Result<Position> {
 /// # Errors
 /// As [`number`].
 pub fn tighter(input: &mut Unstructured<'_>, format: &Limits) -> Result<Option<Limits>> {
-    if input.ratio(1, 2)? {
+    if !rarely(input, 2)? {
         return Ok(Some(*format));
     }
     let own = limits(input)?.build();

@@ -34,11 +34,15 @@ const SECONDS: u64 = 300;
 const MEMORY_MIB: u32 = 2048;
 const INPUT_SECONDS: u32 = 20;
 
+/// Inputs of plain noise that every run starts with, so many of each length in bytes. libFuzzer's own first inputs are of a
+/// few bytes and grow slowly: in a short run no target would get past its first choices.
+const SEEDS: (usize, [usize; 5]) = (16, [64, 128, 256, 512, 1024]);
+
 /// Where a run starts from and how long it lasts.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Run<'a> {
     pub(crate) seconds: u64,
-    /// The folder of inputs that the run starts from and adds to; without it the run starts from nothing.
+    /// The folder of inputs that the run starts from and adds to; without it the run starts from noise alone.
     pub(crate) corpus: Option<&'a Path>,
     /// The same choices every time; otherwise others each time.
     pub(crate) same_each_time: bool,
@@ -104,6 +108,7 @@ pub(crate) fn run_target(
     command.arg(format!("-max_total_time={}", run.seconds)).arg("-print_final_stats=1").arg("-max_len=4096");
     command.arg(format!("-rss_limit_mb={MEMORY_MIB}")).arg(format!("-timeout={INPUT_SECONDS}"));
     command.arg(format!("-artifact_prefix={}/", crashes.display()));
+    command.arg(format!("-seed_inputs={}", seeds(&folder(workspace).join("seeds"))?));
     if run.same_each_time {
         command.arg("-seed=1");
     }
@@ -125,6 +130,29 @@ pub(crate) fn run_target(
         None if !ended.success() => Some(format!("fuzz target {name} ended with {ended}")),
         None => None,
     })
+}
+
+/// Writes the inputs of noise, the same every time. Returns their paths as libFuzzer takes them.
+fn seeds(folder: &Path) -> Result<String> {
+    std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let (count, lengths) = SEEDS;
+    let mut state = 1_u64;
+    // The high byte of Knuth's linear congruential generator, MMIX.
+    let mut byte = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let [.., high] = state.to_le_bytes();
+        high
+    };
+    let mut paths = Vec::new();
+    for len in lengths {
+        for index in 0..count {
+            let path = folder.join(format!("{len}-{index}"));
+            let noise: Vec<u8> = (0..len).map(|_| byte()).collect();
+            std::fs::write(&path, noise).with_context(|| format!("cannot write {}", path.display()))?;
+            paths.push(path.display().to_string());
+        }
+    }
+    Ok(paths.join(","))
 }
 
 fn folder(workspace: &Workspace) -> PathBuf {

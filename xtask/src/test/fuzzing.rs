@@ -1,6 +1,6 @@
 //! The lints of the fuzz targets, and each of them for a few seconds: enough to see that it builds and runs, and to meet shallow faults.
 //!
-//! Every run starts from nothing and chooses alike, so that it says the same about the same code; longer runs are a
+//! Every run starts from the same noise and chooses alike, so that it says the same about the same code; longer runs are a
 //! developer's (`cargo xtask fuzz`).
 
 use anyhow::Result;
