@@ -3,8 +3,6 @@
 //! an error; the machine has nothing to say against it, and nothing is left in the end.
 #![no_main]
 
-use std::ops::Range;
-
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
 use libfuzzer_sys::fuzz_target;
 use scatterlist::fake::{Bus, Device, FakeMemory, FakeOwner, Fault, Resolve, Work};
@@ -15,6 +13,7 @@ use scatterlist::map::{
 };
 use scatterlist::{Addr as _, CacheCoherence, DmaTarget, Lease, LimitId, Limits, MapPolicy, PhysAddr};
 use scatterlist_fuzz as fuzz;
+use scatterlist_fuzz::mapped::{Model, check};
 
 /// Where memory lies: the second arena straddles 4 GiB, the third lies above.
 const ARENAS: [u64; 3] = [0x100_0000, 0xffff_e000, 0x2_0000_0000];
@@ -155,65 +154,6 @@ fn on_bus<D: Resolve<Addr = PhysAddr>>(
     assert_eq!(bus.live(), [], "a mapping is left");
     assert_eq!(bus.findings(), []);
     Ok(())
-}
-
-/// What is known of the bytes of a mapping.
-struct Model {
-    direction: DmaDirection,
-    /// Mapping and unmapping hand them over.
-    whole: bool,
-    /// What the CPU and the device see, as far as that is said.
-    cpu: Vec<Option<u8>>,
-    device: Vec<Option<u8>>,
-    /// The device wrote them, and they were not handed to the CPU since.
-    dirty: Vec<bool>,
-}
-
-impl Model {
-    fn new(bytes: &[u8], direction: DmaDirection, whole: bool) -> Self {
-        let cpu: Vec<_> = bytes.iter().copied().map(Some).collect();
-        let device = if whole { cpu.clone() } else { vec![None; bytes.len()] };
-        Self { direction, whole, device, dirty: vec![false; cpu.len()], cpu }
-    }
-
-    fn device_writes(&mut self, bytes: &[u8]) {
-        for (at, byte) in bytes.iter().enumerate() {
-            (self.device[at], self.cpu[at], self.dirty[at]) = (Some(*byte), None, true);
-        }
-    }
-
-    fn sync_for_cpu(&mut self, range: Range<usize>) {
-        for at in range {
-            (self.cpu[at], self.dirty[at]) = (self.device[at], false);
-        }
-    }
-
-    fn sync_for_device(&mut self, range: Range<usize>) {
-        for at in range {
-            // Handed back before the CPU had it: it is not said which of the two the device finds.
-            let stale = self.dirty[at] || self.direction == DmaDirection::FromDevice && !self.whole;
-            self.device[at] = if stale { None } else { self.cpu[at] };
-        }
-    }
-
-    fn cpu_writes(&mut self, at: usize, bytes: &[u8]) {
-        for (at, byte) in (at..).zip(bytes) {
-            (self.cpu[at], self.device[at], self.dirty[at]) = (Some(*byte), Some(*byte), false);
-        }
-    }
-
-    /// What the lease holds after the mapping.
-    fn unmapped(&self) -> &[Option<u8>] {
-        if self.whole && self.direction.device_writes() { &self.device } else { &self.cpu }
-    }
-}
-
-/// Compares bytes where they are known.
-fn check(what: &str, found: &[u8], expected: &[Option<u8>]) {
-    let differs = |(found, expected): (&u8, &Option<u8>)| expected.is_some_and(|expected| expected != *found);
-    assert!(found.len() <= expected.len());
-    let at = found.iter().zip(expected).position(differs);
-    assert!(at.is_none(), "{what}: byte {at:?} of {} differs", expected.len());
 }
 
 type Idle<B, Dir> = Mapped<B, FakeOwner, Dir>;

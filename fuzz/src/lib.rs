@@ -6,6 +6,7 @@
 //!
 //! [`memory`] is what the targets of the descriptor formats have a device read: bytes that nobody encoded.
 
+pub mod mapped;
 pub mod memory;
 
 use libfuzzer_sys::arbitrary::{Result, Unstructured};

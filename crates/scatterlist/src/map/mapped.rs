@@ -149,6 +149,8 @@ impl<D: Backend, O, Dir: MapDirection> Mapped<D, O, Dir> {
 
     /// Hands bytes `range` to the device, after an owner wrote them by means of its own.
     ///
+    /// What a device wrote there and was not synced for the CPU is lost: the device is handed the CPU's bytes.
+    ///
     /// # Errors
     /// [`MapError::OutOfRange`].
     #[track_caller]
