@@ -9,8 +9,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use scatterlist::fake::{Bus, Device, DeviceMemory, Refusal, Work};
 use scatterlist::map::checked::{Checked, Finding, Place, Region, Touched, Watch};
 use scatterlist::map::{
-    Borrowed, Bounce, BounceLayout, CoherentLayout, Direct, DmaDevice as _, FromDevice, HeapMemory, Leak,
-    Memory, Offset, RawCoherent, with_mapped,
+    Borrowed, CoherentLayout, Direct, DmaDevice as _, FromDevice, HeapMemory, Leak, Memory, Offset,
+    RawCoherent, with_mapped,
 };
 use scatterlist::{Addr as _, BusAddr, CpuAddr, Lease, Limits, OwnedBytes, Segment};
 
