@@ -17,7 +17,8 @@ use crate::{Addr, CpuAddr, ListError, ScatterList, Segment, SplitError};
 /// A list of memory together with what keeps that memory alive.
 ///
 /// # Invariants
-/// 1. Every byte that the list names is valid memory for as long as the owners of the lease live.
+/// 1. Every byte that the list names is valid memory for as long as the owners of the lease live. An owner that is forgotten
+///    lives for good: a borrow is none.
 /// 2. Until the lease is taken apart, nobody else reads or writes those bytes through a Rust reference.
 /// 3. The extents of the owners add up to the bytes of the list, in the list's order.
 #[derive(Debug)]
@@ -40,7 +41,9 @@ impl<A: Addr, O> Lease<A, O> {
     /// Makes a lease from addresses that the caller vouches for.
     ///
     /// # Safety
-    /// Invariants 1 and 2 of [`Lease`] hold for `list` and `owner`.
+    /// Invariants 1 and 2 of [`Lease`] hold for `list` and `owner`, whatever safe code does with a shared reference to the owner
+    /// ([`Lease::owner`], its `Debug`) and, once the lease was [split](Lease::split_at), with a clone of it. So an owner that shows
+    /// its bytes, such as a `Vec<u8>`, is none.
     #[must_use]
     pub unsafe fn from_raw(list: ScatterList<A>, owner: O) -> Self {
         let owners = Extents::one(list.len_bytes(), owner);

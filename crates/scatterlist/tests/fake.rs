@@ -387,3 +387,15 @@ fn memory_that_is_mapped_twice_for_reading_stays_in_reach_until_the_second_end()
     .unwrap();
     assert_eq!((bus.live(), bus.findings()), (vec![], vec![]));
 }
+
+#[test]
+fn coherent_memory_in_flight_outlives_the_fake_memory_as_a_leak() {
+    let memory = FakeMemory::cpu(CacheCoherence::Coherent, 1 << 16).unwrap();
+    let direct = Direct::new(memory, Offset::NONE, &Limits::default()).unwrap();
+    let flight = (&direct).alloc_coherent(CoherentLayout::new(64, 64)).unwrap().into_flight();
+    let addr = CpuAddr::new(flight.bus_addr().raw());
+    drop(flight);
+    drop(direct);
+    // SAFETY: nobody took it back, so it is valid; a device that still writes there does no harm.
+    unsafe { addr.as_ptr().write_volatile(1) };
+}

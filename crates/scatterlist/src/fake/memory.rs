@@ -18,7 +18,8 @@ use super::store::{Kind, Store};
 use crate::map::{CoherentLayout, Leak, Memory, RawCoherent, Translate};
 use crate::{Addr, CacheCoherence, CpuAddr, Lease, PhysAddr, ScatterList, Segment, ShareOwner};
 
-/// Memory of a fake machine whose leases hold addresses of kind `A`. Clones are handles to the same memory, and so is each
+/// Memory of a fake machine whose leases hold addresses of kind `A`. Physical addresses are of the test's choice, so a lease of
+/// them is for devices over fake memory only: to a device that reaches real memory the numbers mean other bytes. Clones are handles to the same memory, and so is each
 /// owner of a lease: the bytes stay until the last of them is gone.
 ///
 /// # Invariants
@@ -300,7 +301,7 @@ impl fmt::Debug for FakeOwner {
 unsafe impl ShareOwner for FakeOwner {}
 
 // SAFETY: (1) arenas stay where they are (invariant 2), and leases keep the store; (2) `take` zeroes what was free, at the
-// layout's place; (3) clean and invalidate copy exactly the bytes.
+// layout's place, and the arenas are leaked rather than freed while it is out; (3) clean and invalidate copy exactly the bytes.
 unsafe impl<A: Addr> Memory for FakeMemory<A> {
     type Addr = A;
 

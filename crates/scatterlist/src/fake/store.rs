@@ -461,13 +461,16 @@ impl Store {
     }
 }
 
-#[cfg(feature = "std")]
 impl Drop for Store {
-    /// Says what nobody asked for.
+    /// Says what nobody asked for. Coherent memory that is out is leaked: a device may hold it.
     fn drop(&mut self) {
         self.check_quarantine();
+        #[cfg(feature = "std")]
         for finding in self.findings.iter().skip(self.told) {
             std::eprintln!("scatterlist: {finding}");
+        }
+        if self.taken_bytes(Kind::Coherent) > 0 {
+            core::mem::forget(core::mem::take(&mut self.arenas));
         }
     }
 }

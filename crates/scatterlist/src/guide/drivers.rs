@@ -79,8 +79,9 @@
 //! let first = CpuAddr::from_ptr(buffer.as_ptr()).raw().next_multiple_of(4096);
 //! let pages = (0..7).map(|page| Segment::new(CpuAddr::new(first + page * 8192), 4096));
 //! let list = ScatterList::from_segments(pages.collect::<Result<Vec<_>, _>>()?)?;
-//! // SAFETY: the list lies within the buffer, which goes along and is not touched meanwhile.
-//! let lease = unsafe { Lease::from_raw(list, buffer) };
+//! let owner = Lease::from_vec(buffer).map_err(|(_, error)| error)?;
+//! // SAFETY: the list lies within the buffer; its own lease keeps it, and shows the bytes to nobody.
+//! let lease = unsafe { Lease::from_raw(list, owner) };
 //!
 //! let flight = device.map(lease, ToDevice)?.into_flight();
 //! assert_eq!(flight.bus().len_segments(), 1);

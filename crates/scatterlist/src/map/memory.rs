@@ -65,7 +65,8 @@ impl fmt::Display for Leak {
 /// # Safety
 /// 1. [`Memory::cpu_addr`] returns where the CPU loads and stores exactly the `len` bytes at `addr`, for as long as
 ///    they are leased, or `None`.
-/// 2. Memory of [`Memory::alloc_coherent`] keeps the layout asked for, is zeroed, and nobody else's until it is freed.
+/// 2. Memory of [`Memory::alloc_coherent`] keeps the layout asked for, is zeroed, and nobody else's until it is freed, also when
+///    this value is gone before. The CPU sees all of it at `cpu`, aligned as its address is up to 8 bytes.
 /// 3. After [`Memory::clean`] a device sees what the CPU wrote; after [`Memory::invalidate`] the CPU sees
 ///    what the device wrote. Neither changes other bytes, up to a cache line of which only a part is leased.
 pub unsafe trait Memory {

@@ -6,10 +6,12 @@ use std::thread;
 
 use scatterlist::fake::{Bus, Device, FakeMemory};
 use scatterlist::map::{
-    Borrowed, Both, Bounce, BounceLayout, Direct, DmaDevice as _, FromDevice, HeapMemory, Offset, ToDevice,
-    with_mapped,
+    Borrowed, Both, Bounce, BounceError, BounceLayout, Direct, DmaDevice as _, FromDevice, HeapMemory,
+    Offset, ToDevice, with_mapped,
 };
-use scatterlist::{Addr as _, BusAddr, CacheCoherence, CpuAddr, Lease, LimitId, Limits, PhysAddr, Segment};
+use scatterlist::{
+    Addr as _, BusAddr, CacheCoherence, CpuAddr, Lease, LimitId, Limits, PhysAddr, ScatterList, Segment,
+};
 
 use crate::{KIB, MIB};
 
@@ -180,4 +182,32 @@ fn threads_share_a_pool_and_no_slot() {
         }
     });
     assert_eq!(pool.free_bytes(), pool.pool_bytes());
+}
+
+#[test]
+fn a_lease_of_another_memory_may_name_the_pool_itself() {
+    let one = FakeMemory::physical(CacheCoherence::Coherent, NEAR, MIB).unwrap();
+    let other = FakeMemory::physical(CacheCoherence::Coherent, NEAR, MIB).unwrap();
+    let limits = Limits::builder().hard(LimitId::CopyBelow, MIB).build().unwrap();
+    let bus = Bus::new(Direct::new(&one, Offset::NONE, &limits).unwrap());
+    let pool = one.take_at(&[(PhysAddr::new(NEAR), 64 * KIB)]).unwrap();
+    let device = &Bounce::new(&bus, pool, BounceLayout::default()).map_err(|failed| failed.error).unwrap();
+    // The same numbers, and the copies overlap.
+    let lease = other.take_at(&[(PhysAddr::new(NEAR + 16), 4096)]).unwrap();
+    let mapped = device.map(lease, Both).unwrap();
+    assert_eq!(mapped.bounced_bytes(), 4096);
+    drop(mapped.unmap());
+}
+
+#[test]
+fn a_pool_has_no_byte_twice() {
+    let memory = Lease::from_vec(vec![0; 64 << 10]).unwrap();
+    let whole = memory.list().first().unwrap();
+    let list = ScatterList::from_segments([whole, whole]).unwrap();
+    // SAFETY: the memory is valid as long as its lease lives, and nobody else's.
+    let lease = unsafe { Lease::from_raw(list, memory) };
+    let limits = Limits::builder().hard(LimitId::CopyBelow, MIB).build().unwrap();
+    let beneath = Direct::new(HeapMemory::default(), Offset::NONE, &limits).unwrap();
+    let failed = Bounce::new(beneath, lease, BounceLayout::default()).map(drop).unwrap_err();
+    assert!(matches!(failed.error, BounceError::Twice { .. }), "{failed}");
 }

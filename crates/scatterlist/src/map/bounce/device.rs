@@ -56,7 +56,7 @@ use crate::{Addr, BusAddr, CpuAddr, Lease, LimitId, Limits, Segments};
 /// # Invariants
 /// 1. `memory` is the lease of all sets of `state`, so the bytes are valid and nobody else's while it lives. It is forgotten,
 ///    never dropped, while a run is out: a device may still use that.
-/// 2. A run is in one place at a time: free in `slots`, in one region, or held by one mapping or one unfinished draft. Who
+/// 2. No two sets share a byte, and no two runs. A run is in one place at a time: free in `slots`, in one region, or held by one mapping or one unfinished draft. Who
 ///    has it is alone with its slots, but for a device. The CPU sees all of a set at the set's address: asked when it was made.
 /// 3. A span's `pool` bytes lie within a run that its mapping holds; its `list` is where the device beneath said that the CPU
 ///    sees these bytes of the mapping's list.
@@ -287,9 +287,9 @@ impl<D: Backend, O, R: RawMutex> Bounce<D, O, R> {
     /// The spans are those of a list whose memory is valid, and the runs are still held.
     unsafe fn copy_to_pool(spans: &[Span], range: &Range<u64>) {
         Self::each(spans, range, |list, pool, len| {
-            // SAFETY: (2), (3): `len` bytes are valid at both ends, in two different leases; the caller vouches for the
-            // list's, (1) for the pool's.
-            unsafe { core::ptr::copy_nonoverlapping(list.as_ptr().cast_const(), pool.as_ptr(), len) };
+            // SAFETY: (2), (3): `len` bytes are valid at both ends; the caller vouches for the list's, (1) for the pool's. They
+            // can overlap: the list may be a lease of another memory, whose addresses mean the pool's bytes here.
+            unsafe { core::ptr::copy(list.as_ptr().cast_const(), pool.as_ptr(), len) };
         });
     }
 
@@ -300,7 +300,7 @@ impl<D: Backend, O, R: RawMutex> Bounce<D, O, R> {
     unsafe fn copy_from_pool(spans: &[Span], range: &Range<u64>) {
         Self::each(spans, range, |list, pool, len| {
             // SAFETY: as in the other direction.
-            unsafe { core::ptr::copy_nonoverlapping(pool.as_ptr().cast_const(), list.as_ptr(), len) };
+            unsafe { core::ptr::copy(pool.as_ptr().cast_const(), list.as_ptr(), len) };
         });
     }
 }

@@ -89,6 +89,14 @@ pub enum BounceError {
         /// How many.
         len: u64,
     },
+    /// Some of the memory is in the list twice.
+    #[error("{len} bytes of bounce memory at {addr:#x} are, in part or as a whole, in the list already")]
+    Twice {
+        /// Where they start.
+        addr: u64,
+        /// How many.
+        len: u64,
+    },
     /// No segment of the memory holds a whole slot.
     #[error("{bytes} bytes of bounce memory hold no slot: a slot is {slot_len} bytes at a multiple of that")]
     NoSlot {

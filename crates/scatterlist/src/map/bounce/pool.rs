@@ -57,7 +57,7 @@ pub(super) fn divide<D: Backend>(
     let hard = inner.reach().list_memory().hard();
     let (min, max) = (hard.addr_min, hard.addr_max);
     let slot_mask = layout.slot_len.wrapping_sub(1);
-    let mut sets = Vec::new();
+    let (mut sets, mut seen) = (Vec::new(), Vec::new());
     for segment in memory {
         let (addr, len) = (segment.addr().raw(), segment.len());
         if addr < min || segment.end().saturating_sub(1) > max {
@@ -69,12 +69,20 @@ pub(super) fn divide<D: Backend>(
             let len = end.saturating_sub(start).min(layout.set_len());
             let unseen = BounceError::NotVisible { addr: start, len };
             let cpu = inner.cpu_addr(D::Addr::new(start), len).ok_or(unseen)?;
+            seen.push((cpu.raw(), start, len));
             sets.push(Set::new(start, cpu, len.checked_div(layout.slot_len).unwrap_or(0)));
             start = start.saturating_add(len);
         }
     }
     if sets.is_empty() {
         return Err(BounceError::NoSlot { bytes: memory.len_bytes(), slot_len: layout.slot_len });
+    }
+    // A lease may name bytes twice; a slot is one mapping's alone.
+    seen.sort_unstable();
+    for ((before, _, before_len), (cpu, addr, len)) in seen.iter().zip(seen.iter().skip(1)) {
+        if before.saturating_add(*before_len) > *cpu {
+            return Err(BounceError::Twice { addr: *addr, len: *len });
+        }
     }
     Ok(sets)
 }

@@ -346,7 +346,8 @@ unsafe impl<M: Memory, T: PageTable<Target = M::Addr>, R: RawMutex> Backend for 
         // Whole granules: a ring shares its page with nobody.
         let len = layout.len.checked_next_multiple_of(self.granule).ok_or(refused)?;
         let align = layout.align.max(self.granule);
-        let whole = CoherentLayout { len, align: self.granule, addr_max: u64::MAX };
+        // Words of 8 bytes are stored there, whatever the smallest page is.
+        let whole = CoherentLayout { len, align: self.granule.max(8), addr_max: u64::MAX };
         let shortage = MapError::Shortage { what: Resource::CoherentMemory, need: len, have: 0 };
         let raw = self.memory.alloc_coherent(whole).ok_or(shortage)?;
         let coherent_max = self.reach.bus().hard_value(LimitId::CoherentAddrMax);

@@ -147,8 +147,13 @@ pub enum UnmapError {
 ///
 /// # Safety
 /// 1. A device reaches what [`map`](Self::map) or the cursor was told, and nothing else, and only as `access` says.
-/// 2. What [`unmap`](Self::unmap) took away no device reaches after the next [`flush`](Self::flush) of the range.
-/// 3. A call that fails changes nothing.
+/// 2. Where [`unmap`](Self::unmap) returns `Ok`, it took away every page that starts in the range, and its
+///    [span](Unmapped::span_bytes) covers all of them. What it took away no device reaches after the next
+///    [`flush`](Self::flush) of that span.
+/// 3. A call that fails changes nothing; no call unwinds.
+/// 4. [`translate`](Self::translate) says what a device reaches; [`page_sizes`](Self::page_sizes) and
+///    [`iova_max`](Self::iova_max) do not change.
+/// 5. Where the table is dropped, no device reaches anything through it any more.
 pub unsafe trait PageTable {
     /// The kind of address that it maps to.
     type Target: Addr;

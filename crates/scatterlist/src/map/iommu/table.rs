@@ -163,7 +163,8 @@ impl<A: Addr> FourLevelTable<A> {
 }
 
 // SAFETY: (1) an entry is what it was given; `translate`, by which software reaches through the table, reads
-// entries; (2) an entry that is gone translates to nothing, flushed or not; (3) each call checks the whole range first.
+// entries; (2) an entry that is gone translates to nothing, flushed or not; (3) each call checks the whole range first;
+// (4) it is the entries; (5) only the owner of the table translates.
 unsafe impl<A: Addr> PageTable for FourLevelTable<A> {
     type Target = A;
     type Cursor<'t> = TableCursor<'t, A>;
