@@ -66,6 +66,10 @@ impl<T> Extents<T> {
         Extents { len: self.len, first, more }
     }
 
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u64, &T)> {
+        core::iter::once((self.len, &self.first)).chain(self.more.iter().map(|(len, value)| (*len, value)))
+    }
+
     pub(crate) fn into_iter(self) -> impl Iterator<Item = (u64, T)> {
         core::iter::once((self.len, self.first)).chain(self.more)
     }

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use proptest::prelude::*;
-use scatterlist::desc::DescriptorMemory as _;
+use scatterlist::desc::DescriptorMemory;
 use scatterlist::desc::virtqueue::RingMemory as _;
 use scatterlist::map::{
     CoherentLayout, Direct, DmaDevice as _, DmaPool, HeapMemory, MapError, Offset, PoolError, PoolLayout,
@@ -45,6 +45,10 @@ fn memory_in_flight_takes_words_and_leaks_when_forgotten() {
     let mut flight = device.alloc_coherent(CoherentLayout::new(20, 64)).unwrap().into_flight();
     flight.store(0, 7_u32).unwrap();
     assert_eq!(flight.load::<u32>(0).unwrap(), 7);
+    // A ring stays where it is told of: as memory of words too.
+    assert_eq!((flight.len_words(), flight.put(1, 9), flight.put(2, 9)), (2, true, false));
+    assert_eq!((flight.get(0), flight.get(1), flight.get(2)), (Some(7), Some(9), None));
+    assert_eq!(DescriptorMemory::bus_addr(&flight), flight.bus_addr());
     // Nobody was told.
     std::mem::forget(flight);
 }

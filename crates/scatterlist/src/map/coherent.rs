@@ -209,6 +209,29 @@ impl<D: Backend> RingMemory for Coherent<D> {
     }
 }
 
+impl<D: Backend> DescriptorMemory for InFlight<Coherent<D>> {
+    fn bus_addr(&self) -> BusAddr {
+        self.held().bus_addr()
+    }
+
+    fn len_words(&self) -> usize {
+        self.held().len_words()
+    }
+
+    #[inline]
+    fn put(&mut self, index: usize, word: u64) -> bool {
+        self.held_mut().put(index, word)
+    }
+}
+
+/// A ring that the device knows: dropping it leaks it.
+impl<D: Backend> RingMemory for InFlight<Coherent<D>> {
+    #[inline]
+    fn get(&self, index: usize) -> Option<u64> {
+        self.held().get(index)
+    }
+}
+
 impl<D: Backend> Drop for Coherent<D> {
     fn drop(&mut self) {
         // SAFETY: (1) given back once; (2) no hardware has it.

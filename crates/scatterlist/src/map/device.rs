@@ -76,7 +76,8 @@ pub trait DmaDevice: Backend + Clone {
 impl<D: Backend + Clone> DmaDevice for D {}
 
 impl<D: DmaDevice, P> DmaTarget<D, P> {
-    /// Maps a lease within the target's limits, as one transfer.
+    /// Maps a lease within the target's rules for memory, as one transfer. Rules for positions and sizes are those of requests,
+    /// see [`prepare`](crate::map::prepare).
     ///
     /// # Errors
     /// The lease back, with the [`MapError`].

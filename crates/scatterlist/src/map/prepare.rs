@@ -19,7 +19,7 @@ use super::pool::{DmaPool, PoolObject};
 use super::target::DmaTarget;
 use super::terms::{Bounced, CpuSync};
 use crate::desc::{DescriptorFormat, DescriptorMemory};
-use crate::plan::{Policy, plan};
+use crate::plan::{Policy, fits_device, plan};
 use crate::request::Shell;
 use crate::{BusAddr, Direction, Position, Request, ScatterList};
 
@@ -43,7 +43,7 @@ impl<D: DmaDevice, R: RawMutex> DescriptorPool for DmaPool<D, R> {
     type Object = PoolObject<D, R>;
 
     fn object_words(&self) -> usize {
-        usize::try_from(self.layout().len / 8).unwrap_or(usize::MAX)
+        usize::try_from(self.layout().len.div_ceil(8)).unwrap_or(usize::MAX)
     }
 
     fn fetch(&self) -> Result<PoolObject<D, R>, MapError> {
@@ -67,7 +67,7 @@ impl<P: DescriptorPool + ?Sized> DescriptorPool for &P {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PrepareError<E: core::error::Error + 'static> {
-    /// Its memory could not be mapped, or the pool is short.
+    /// It breaks a limit of the target, its memory could not be mapped, or the pool is short.
     #[error(transparent)]
     Map(#[from] MapError),
     /// It could not be encoded.
@@ -166,7 +166,7 @@ pub struct Prepared<D: DmaDevice, P: DescriptorPool, O, C, T> {
 /// ```
 ///
 /// # Errors
-/// The request as it was, with why: the mapping or the pool ([`PrepareError::Map`]) or the format
+/// The request as it was, with why: the limits, the mapping or the pool ([`PrepareError::Map`]) or the format
 /// ([`PrepareError::Encode`]).
 #[track_caller]
 pub fn prepare<D, P, O, C, F>(
@@ -181,6 +181,10 @@ where
 {
     let place = Location::caller();
     let direction = request.direction();
+    // What headers and trailers added lies nowhere on the device.
+    if let Err(error) = fits_device(request.position(), request.payload_bytes(), target.limits()) {
+        return Err(PrepareFailed { request, error: MapError::Limit(error).into() });
+    }
     let (lease, shell) = request.detach();
     let terms = target.terms(direction.value(), CpuSync::Whole, place);
     let mapped = match Mapped::map(target.device().clone(), lease, direction, &terms) {

@@ -1,5 +1,7 @@
 //! Whether a whole list fits a device, judged by its [`Totals`] alone: no walk, a few compares.
 
+#[cfg(feature = "alloc")]
+use super::why::{PlanError, is_whole, refusal};
 use super::why::{Stop, Why};
 use crate::limits::{Hard, rem};
 use crate::{LimitId, Limits, Position, Totals};
@@ -32,8 +34,7 @@ pub(crate) fn fits_whole(totals: &Totals, position: Position, limits: &Limits) -
     let last = totals.addr_end.saturating_sub(1);
     let segments = segments_max(totals, hard);
     let stop = if totals.bytes > room {
-        let limit = if room < hard.transfer_len_max { LimitId::ChunkLen } else { LimitId::TransferLenMax };
-        Stop::new(limit, totals.bytes, room)
+        too_long(totals.bytes, room, hard)
     } else if totals.addr_min < hard.addr_min {
         Stop::new(LimitId::AddrMin, totals.addr_min, hard.addr_min)
     } else if last > hard.addr_max {
@@ -54,6 +55,26 @@ pub(crate) fn fits_whole(totals: &Totals, position: Position, limits: &Limits) -
         Stop::new(LimitId::SegmentBoundary, totals.addr_end, hard.boundary_mask.saturating_add(1))
     };
     Err(stop.why(limits))
+}
+
+/// Says whether `bytes` at `position` are one transfer by the rules for positions and sizes, whatever the memory.
+#[cfg(feature = "alloc")]
+pub(crate) fn fits_device(position: Position, bytes: u64, limits: &Limits) -> Result<(), PlanError> {
+    if !is_whole(position, bytes, limits) {
+        return Err(refusal(position, bytes, limits));
+    }
+    let hard = limits.hard();
+    let room = budget(position, hard);
+    if bytes > room {
+        let why = too_long(bytes, room, hard).why(limits);
+        return Err(PlanError::Refused { position, bytes, why });
+    }
+    Ok(())
+}
+
+fn too_long(bytes: u64, room: u64, hard: &Hard) -> Stop {
+    let limit = if room < hard.transfer_len_max { LimitId::ChunkLen } else { LimitId::TransferLenMax };
+    Stop::new(limit, bytes, room)
 }
 
 /// Bytes that one request may hold at `position`, by the size limits alone.

@@ -20,7 +20,7 @@ mod why;
 pub use append::{AppendError, Appender, TryAppend, try_append};
 pub use coalesce::{Coalesced, coalesce, gap_between, mergeable, segment_len_at};
 #[cfg(feature = "alloc")]
-pub(crate) use fit::fits_whole;
+pub(crate) use fit::{fits_device, fits_whole};
 pub use pieces::{Bounce, Piece, Pieces};
 pub use why::{PlanError, Why};
 

@@ -11,6 +11,8 @@ mod stripe;
 pub use completion::{Complete, Fault, Outcome, Shared, Status};
 pub use stripe::{NotStriped, StripeError, Striped, Stripes};
 
+use core::fmt;
+
 use crate::extents::Extents;
 use crate::lease::{Lease, ShareOwner};
 use crate::plan::fits_whole;
@@ -26,13 +28,23 @@ pub enum Direction {
 }
 
 /// One transfer: a lease, a direction, a position and a completion.
-#[derive(Debug)]
 pub struct Request<A: Addr, O, C> {
     lease: Lease<A, O>,
     direction: Direction,
     position: Position,
     /// `None` stands for bytes that a header or trailer added.
     completions: Extents<Option<C>>,
+}
+
+// Completions are functions for the most part, which show nothing.
+impl<A: Addr, O: fmt::Debug, C> fmt::Debug for Request<A, O, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Request")
+            .field("lease", &self.lease)
+            .field("direction", &self.direction)
+            .field("position", &self.position)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A request whose memory is mapped.
@@ -197,6 +209,12 @@ impl<A: Addr, O, C> Request<A, O, C> {
             }
             Err((lease, trailer, _)) => Err((Self { lease, direction, position, completions }, trailer)),
         }
+    }
+
+    /// Returns the bytes without those that headers and trailers added.
+    pub(crate) fn payload_bytes(&self) -> u64 {
+        let payload = self.completions.iter().filter(|(_, completion)| completion.is_some());
+        payload.fold(0, |sum, (len, _)| len.saturating_add(sum))
     }
 
     /// Takes the memory out, for as long as it is mapped; [`Shell::attach`] puts it back.
