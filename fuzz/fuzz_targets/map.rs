@@ -5,7 +5,7 @@
 
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
 use libfuzzer_sys::fuzz_target;
-use scatterlist::fake::{Bus, Device, FakeMemory, FakeOwner, Fault, Resolve, Work};
+use scatterlist::fake::{Bus, Device, FakeMemory, FakeOwner, FakeFault, Resolve, Work};
 use scatterlist::map::iommu::{FourLevelTable, Iommu, table};
 use scatterlist::map::{
     Both, Bounce, BounceLayout, Coherent, CoherentLayout, Direct, DmaDevice, DmaDirection, FromDevice,
@@ -414,10 +414,10 @@ fn transfer<B: DmaDevice, D: Resolve>(
         return Ok(live);
     }
     match choice[2] % 6 {
-        0 => hardware.fault_next(Fault::Refuse),
-        1 => hardware.fault_next(Fault::Partial(u64::from(choice[3]) * 8)),
-        2 => hardware.fault_next(Fault::Delay((choice[3] % 4).into())),
-        3 => hardware.fault_next(Fault::Never),
+        0 => hardware.fault_next(FakeFault::Refuse),
+        1 => hardware.fault_next(FakeFault::Partial(u64::from(choice[3]) * 8)),
+        2 => hardware.fault_next(FakeFault::Delay((choice[3] % 4).into())),
+        3 => hardware.fault_next(FakeFault::Never),
         _ => {}
     }
     let work = if writes { Work::Scatter(bytes.clone()) } else { Work::Gather };

@@ -4,7 +4,7 @@
 #![expect(unsafe_code, reason = "some tests break the rules, to see that it is found")]
 
 use scatterlist::desc::{BusRead, Unreadable};
-use scatterlist::fake::{Bus, Device, FakeError, FakeMemory, Fault, Finding, Refusal, Work};
+use scatterlist::fake::{Bus, Device, FakeError, FakeFault, FakeFinding, FakeMemory, Refusal, Work};
 use scatterlist::map::{
     Both, Bounce, BounceLayout, CoherentLayout, Direct, DmaDevice as _, FromDevice, Hardware as _, MapError,
     Memory as _, Offset, ToDevice,
@@ -138,14 +138,14 @@ fn a_late_write_of_device_or_cpu_is_found_where_it_hit() {
         drop(flight.reclaim(&device).unwrap());
         // SAFETY: no reference is to the fake memory's bytes.
         assert!(unsafe { device.write_rogue(bus.checked_add(4095).unwrap(), &[1, 2, 3]) });
-        let device_wrote = Finding::QuarantineWrite { addr: BASE + 4095, offset: 4095, bytes: 3 };
+        let device_wrote = FakeFinding::QuarantineWrite { addr: BASE + 4095, offset: 4095, bytes: 3 };
         assert_eq!(memory.check_quarantine(), [device_wrote]);
         let cpu = memory.cpu_addr(phys(BASE + 7), 1).unwrap();
         // SAFETY: the arena lives as long as the memory, and no reference is to its bytes.
         unsafe { cpu.as_ptr().write(1) };
         // Making room for others looks at what is freed.
         drop(memory.take(PAGE, PAGE).unwrap());
-        let cpu_wrote = Finding::QuarantineWrite { addr: BASE + 7, offset: 7, bytes: 1 };
+        let cpu_wrote = FakeFinding::QuarantineWrite { addr: BASE + 7, offset: 7, bytes: 1 };
         assert_eq!(memory.findings(), [device_wrote, cpu_wrote]);
         assert_eq!(
             cpu_wrote.to_string(),
@@ -289,10 +289,10 @@ fn faults_hit_the_transfer_that_they_were_meant_for() {
         let device = device(machine);
         let flight = machine.map(memory.take(PAGE, PAGE).unwrap(), Both).unwrap().into_flight();
         let start = |seed| device.start(flight.bus(), Work::Scatter(pattern(seed, 4096)));
-        device.fault_nth(2, Fault::Refuse);
-        device.fault_nth(3, Fault::Never);
-        device.fault_nth(4, Fault::Delay(2));
-        device.fault_nth(5, Fault::Partial(0));
+        device.fault_nth(2, FakeFault::Refuse);
+        device.fault_nth(3, FakeFault::Never);
+        device.fault_nth(4, FakeFault::Delay(2));
+        device.fault_nth(5, FakeFault::Partial(0));
         assert_eq!(start(1), Ok(1));
         assert_eq!(start(2), Err(Refusal::Demanded { count: 2 }));
         assert_eq!((start(3), start(4), start(5)), (Ok(3), Ok(4), Ok(5)));

@@ -10,7 +10,7 @@ use iommu_model::{
 use proptest::prelude::*;
 use scatterlist::map::DmaDirection;
 use scatterlist::map::iommu::{
-    FourLevelTable, Layout, LayoutError, LayoutRules, LeafCursor as _, MapError, PageTable, table,
+    FourLevelTable, Layout, LayoutError, LayoutRules, LeafCursor as _, PageMapError, PageTable, table,
 };
 use scatterlist::{Addr as _, BusAddr, CpuAddr, PhysAddr, Segment};
 
@@ -121,7 +121,7 @@ fn a_table_that_may_not_grow_refuses_and_changes_nothing() {
     let before = contents(&table);
     // Three more tables of the lowest level are needed, one is left.
     let error = table.map(BusAddr::new(PAGE), PhysAddr::new(0), 3 << 21, DmaDirection::ToDevice).unwrap_err();
-    assert_eq!(error, MapError::TablesMax { tables: 5, tables_max: 5 });
+    assert_eq!(error, PageMapError::TablesMax { tables: 5, tables_max: 5 });
     assert_eq!(contents(&table), before);
     assert_eq!(
         Table::new(0)

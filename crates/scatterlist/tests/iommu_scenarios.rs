@@ -5,7 +5,9 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use scatterlist::map::DmaDirection;
-use scatterlist::map::iommu::{FourLevelTable, LeafCursor as _, MapError, PageTable, UnmapError, Unmapped};
+use scatterlist::map::iommu::{
+    FourLevelTable, LeafCursor as _, PageMapError, PageTable, PageUnmapError, Unmapped,
+};
 use scatterlist::map::translation_table::{TranslationError, TranslationTable};
 use scatterlist::{Addr as _, BusAddr, CpuAddr, PhysAddr};
 
@@ -15,7 +17,7 @@ const GIB: u64 = 1 << 30;
 
 type Table = FourLevelTable<PhysAddr>;
 
-fn map(table: &mut Table, iova: u64, target: u64, bytes: u64) -> Result<(), MapError> {
+fn map(table: &mut Table, iova: u64, target: u64, bytes: u64) -> Result<(), PageMapError> {
     table.map(BusAddr::new(iova), PhysAddr::new(target), bytes, DmaDirection::Both)
 }
 
@@ -84,7 +86,7 @@ fn pt_03_an_overlapping_map_is_refused_and_nothing_changes() {
     // From its start, across it, up to its last page; within, across and up to the end of a large one.
     assert_eq!(
         refused(&mut table, taken, KIB_4),
-        MapError::AddressInUse { iova: taken, bytes: KIB_4, page: taken, page_bytes: KIB_4 }
+        PageMapError::AddressInUse { iova: taken, bytes: KIB_4, page: taken, page_bytes: KIB_4 }
     );
     assert_eq!(
         refused(&mut table, 8 * GIB - MIB_2, 2 * MIB_2).to_string(),
@@ -98,7 +100,7 @@ fn pt_03_an_overlapping_map_is_refused_and_nothing_changes() {
         (17 * GIB - KIB_4, MIB_2),
     ] {
         let error = refused(&mut table, iova, bytes);
-        assert!(matches!(error, MapError::AddressInUse { .. }), "{error}");
+        assert!(matches!(error, PageMapError::AddressInUse { .. }), "{error}");
     }
     assert_eq!((pages(&table), table.tables()), before);
 
@@ -106,7 +108,10 @@ fn pt_03_an_overlapping_map_is_refused_and_nothing_changes() {
     let mut cursor = table.cursor(BusAddr::new(taken - KIB_4), DmaDirection::ToDevice);
     cursor.map(PhysAddr::new(0x5000), KIB_4).unwrap();
     let error = cursor.map(PhysAddr::new(0x9000), KIB_4).unwrap_err();
-    assert_eq!(error, MapError::AddressInUse { iova: taken, bytes: KIB_4, page: taken, page_bytes: KIB_4 });
+    assert_eq!(
+        error,
+        PageMapError::AddressInUse { iova: taken, bytes: KIB_4, page: taken, page_bytes: KIB_4 }
+    );
     assert_eq!(cursor.iova().raw(), taken);
     cursor.skip(KIB_4);
     cursor.map(PhysAddr::new(0x9000), KIB_4).unwrap();
@@ -129,7 +134,11 @@ fn pt_04_unmapping_the_start_of_a_large_page_takes_all_of_it_and_says_so() {
     let before = pages(&table);
     assert_eq!(
         table.unmap(BusAddr::new(4 * GIB + MIB_2 + KIB_4), KIB_4).unwrap_err(),
-        UnmapError::InsidePage { iova: 4 * GIB + MIB_2 + KIB_4, page: 4 * GIB + MIB_2, page_bytes: MIB_2 }
+        PageUnmapError::InsidePage {
+            iova: 4 * GIB + MIB_2 + KIB_4,
+            page: 4 * GIB + MIB_2,
+            page_bytes: MIB_2
+        }
     );
     assert_eq!(pages(&table), before);
     let unmapped = table.unmap(BusAddr::new(4 * GIB), MIB_2 + KIB_4).unwrap();

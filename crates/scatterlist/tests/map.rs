@@ -5,7 +5,7 @@
 #![expect(unsafe_code, reason = "some tests break the rules, to see that it is found")]
 
 use proptest::prelude::*;
-use scatterlist::fake::{Bus, Device, Fault, Finding, Work};
+use scatterlist::fake::{Bus, Device, FakeFault, FakeFinding, Work};
 use scatterlist::map::{
     Both, CoherentLayout, Direct, DmaDevice as _, FromDevice, HeapMemory, Memory as _, Offset, ToDevice,
 };
@@ -163,7 +163,7 @@ fn a_cpu_write_to_what_the_device_owns_is_found() {
                 cpu_pokes(&memory, second + 5);
                 drop(flight.reclaim(&device).unwrap());
             }
-            let found = Finding::CpuWrite { addr: second + 5, offset: 5, bytes: 1 };
+            let found = FakeFinding::CpuWrite { addr: second + 5, offset: 5, bytes: 1 };
             assert_eq!(memory.findings(), [found], "{coherence:?} {from_device}");
         }
     }
@@ -174,7 +174,7 @@ fn a_partial_write_leaves_the_rest_as_it_was() {
     on_each_machine(|memory, machine| {
         let device = device(machine);
         let flight = machine.map(pages(memory, 2, 1), FromDevice).unwrap().into_flight();
-        device.fault_next(Fault::Partial(5000));
+        device.fault_next(FakeFault::Partial(5000));
         device.start(flight.bus(), Work::Scatter(pattern(2, 8192))).unwrap();
         device.step();
         assert_eq!(device.take_done().unwrap().moved, Ok(5000));

@@ -6,7 +6,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use scatterlist::fake::{Bus, Device, Fault, Finding, Refusal, Work};
+use scatterlist::fake::{Bus, Device, FakeFault, FakeFinding, Refusal, Work};
 use scatterlist::map::{
     Borrowed, Both, CoherentLayout, Direct, DmaDevice as _, DmaDirection, FromDevice, Hardware as _,
     HeapMemory, Leak, MapError, Offset, ToDevice, with_mapped,
@@ -52,7 +52,7 @@ fn own_04_there_is_nothing_to_read_in_a_mapping_to_the_device() {
     let flight = machine.map(pages(&memory, 1, 1), ToDevice).unwrap().into_flight();
     let refusal = Refusal::Direction { addr: BASE, len: 2, writes: true, direction: DmaDirection::ToDevice };
     assert_eq!(device.write(BusAddr::new(BASE), &[1, 2]), Err(refusal));
-    assert_eq!(machine.findings(), [Finding::Refused(refusal)]);
+    assert_eq!(machine.findings(), [FakeFinding::Refused(refusal)]);
     let lease = flight.reclaim(&device).unwrap().unmap();
     assert_eq!(memory.bytes(&lease).unwrap(), pattern(1, 4096));
 }
@@ -91,7 +91,7 @@ fn a_device_does_not_reach_what_is_unmapped() {
         device.start(&old[..], Work::Scatter(vec![9; 4096])).unwrap();
         assert_eq!(device.step(), 1);
         assert_eq!(device.take_done().unwrap().moved, Err(refusal));
-        assert_eq!(machine.findings(), [Finding::Refused(refusal); 3]);
+        assert_eq!(machine.findings(), [FakeFinding::Refused(refusal); 3]);
         assert_eq!(memory.bytes(&lease).unwrap(), pattern(1, 8192));
     }
 }
@@ -136,7 +136,7 @@ fn a_dropped_flight_says_so_and_leaks_its_memory() {
     let held = segments(flight.bus());
     drop(flight);
     let leak = Leak { what: "a mapping", bytes: 8192, first: Some(BusAddr::new(BASE + PAGE)) };
-    assert_eq!(memory.findings(), [Finding::Leaked(leak)]);
+    assert_eq!(memory.findings(), [FakeFinding::Leaked(leak)]);
     assert_eq!((memory.leased_bytes(), memory.quarantined_bytes()), (8192, 0));
     // A late write is not one into freed memory.
     device.scatter(&held[..], &pattern(2, 8192)).unwrap();
@@ -203,7 +203,7 @@ fn reclaim_while_the_device_is_busy_gives_the_flight_back() {
         let device = device(machine);
         let busy = machine.map(pages(memory, 2, 1), FromDevice).unwrap().into_flight();
         let idle = machine.map(pages(memory, 2, 1), FromDevice).unwrap().into_flight();
-        device.fault_next(Fault::Delay(3));
+        device.fault_next(FakeFault::Delay(3));
         device.start(busy.bus(), Work::Scatter(pattern(2, 8192))).unwrap();
         let lease = idle.reclaim(&device).unwrap().unmap();
         assert_eq!(memory.bytes(&lease).unwrap(), pattern(1, 8192));
@@ -237,9 +237,9 @@ fn borrowed_memory_is_mapped_for_the_time_of_the_closure() {
     let borrowed = Borrowed::<_, FromDevice>::from_mut(&mut slices, &mut segments).unwrap();
     let told = with_mapped(&bus.target(), borrowed, &mut slots, &device, |bus, device| {
         // One completes at a step that never comes, and one never would.
-        device.fault_next(Fault::Delay(1000));
+        device.fault_next(FakeFault::Delay(1000));
         device.start(bus, Work::Scatter(pattern(7, 500))).unwrap();
-        device.fault_next(Fault::Never);
+        device.fault_next(FakeFault::Never);
         device.start(bus, Work::Scatter(pattern(8, 500))).unwrap();
         assert!(!device.is_done_with(bus));
         bus.to_vec()
@@ -266,7 +266,7 @@ fn a_panic_in_the_closure_still_quiesces_the_device() {
         let mut slices = [&mut buffer[..]];
         let borrowed = Borrowed::<_, Both>::from_mut(&mut slices, &mut segments).unwrap();
         with_mapped(&bus.target(), borrowed, &mut slots, &device, |bus, device| {
-            device.fault_next(Fault::Delay(1000));
+            device.fault_next(FakeFault::Delay(1000));
             device.start(bus, Work::Scatter(pattern(7, 300))).unwrap();
             told = bus.first().copied();
             panic!("the driver has a bug");
@@ -307,7 +307,7 @@ fn a_device_does_not_reach_freed_coherent_memory_and_a_late_write_is_found() {
         let late = bus.checked_add(100).unwrap();
         // SAFETY: nobody has a reference to the fake memory's bytes.
         assert!(unsafe { device.write_rogue(late, &[1, 2, 3]) });
-        let found = Finding::QuarantineWrite { addr: late.raw() - PAGE, offset: 100, bytes: 3 };
+        let found = FakeFinding::QuarantineWrite { addr: late.raw() - PAGE, offset: 100, bytes: 3 };
         assert_eq!(memory.check_quarantine(), [found]);
         assert_eq!(memory.check_quarantine(), [found], "it is told once");
     }
@@ -323,6 +323,6 @@ fn coherent_memory_that_a_device_holds_is_not_freed() {
     drop(flight);
     device.write(bus, &[5; 512]).unwrap();
     let leak = Leak { what: "coherent memory", bytes: 512, first: Some(bus) };
-    assert_eq!(memory.check_quarantine(), [Finding::Leaked(leak)]);
+    assert_eq!(memory.check_quarantine(), [FakeFinding::Leaked(leak)]);
     assert_eq!(memory.coherent_bytes(), 512);
 }

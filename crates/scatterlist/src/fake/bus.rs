@@ -12,7 +12,7 @@ use core::cell::RefCell;
 use core::ops::Range;
 use core::panic::Location;
 
-use super::finding::{Finding, Refusal};
+use super::finding::{FakeFinding, Refusal};
 use super::resolve::{DeviceMemory as _, Resolve};
 use crate::map::{
     Backend, Bounced, BusSink, CoherentLayout, DmaDirection, Leak, MapError, RawCoherent, Reach, TargetError,
@@ -44,7 +44,7 @@ struct State {
     next: u64,
     /// Counts of mappings to refuse.
     refuse: BTreeSet<u64>,
-    findings: Vec<Finding>,
+    findings: Vec<FakeFinding>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -161,7 +161,7 @@ impl<D: Resolve> Bus<D> {
     }
 
     /// Returns what was found so far. The memory's own findings are with the memory.
-    pub fn findings(&self) -> Vec<Finding> {
+    pub fn findings(&self) -> Vec<FakeFinding> {
         self.state.borrow().findings.clone()
     }
 
@@ -169,7 +169,7 @@ impl<D: Resolve> Bus<D> {
     pub(super) fn refused(&self, refusal: Refusal) -> Refusal {
         let mut state = self.state.borrow_mut();
         if state.findings.len() < FINDINGS_MAX {
-            state.findings.push(Finding::Refused(refusal));
+            state.findings.push(FakeFinding::Refused(refusal));
         }
         refusal
     }

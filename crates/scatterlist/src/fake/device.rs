@@ -12,7 +12,7 @@ use core::fmt;
 use core::panic::Location;
 
 use super::bus::Bus;
-use super::finding::{Finding, Refusal};
+use super::finding::{FakeFinding, Refusal};
 use super::resolve::Resolve;
 use crate::desc::{BusRead, Unreadable};
 use crate::map::Hardware;
@@ -37,7 +37,7 @@ pub struct Device<'b, D> {
 struct State {
     /// Transfers since the device was made.
     count: u64,
-    faults: BTreeMap<u64, Fault>,
+    faults: BTreeMap<u64, FakeFault>,
     pending: VecDeque<Pending>,
     done: VecDeque<Done>,
 }
@@ -45,7 +45,7 @@ struct State {
 /// What goes wrong with a transfer, on demand.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
-pub enum Fault {
+pub enum FakeFault {
     /// It is refused when it is started.
     Refuse,
     /// Only so many of the first bytes are moved.
@@ -119,7 +119,7 @@ impl<'b, D: Resolve> Device<'b, D> {
     }
 
     /// Returns what the bus found so far.
-    pub fn findings(&self) -> Vec<Finding> {
+    pub fn findings(&self) -> Vec<FakeFinding> {
         self.bus.findings()
     }
 
@@ -260,12 +260,12 @@ impl<'b, D: Resolve> Device<'b, D> {
     }
 
     /// Puts a fault on the next transfer.
-    pub fn fault_next(&self, fault: Fault) {
+    pub fn fault_next(&self, fault: FakeFault) {
         self.fault_nth(1, fault);
     }
 
     /// Puts a fault on the `n`-th transfer from now, counted from 1.
-    pub fn fault_nth(&self, n: u64, fault: Fault) {
+    pub fn fault_nth(&self, n: u64, fault: FakeFault) {
         let mut state = self.state.borrow_mut();
         let count = state.count.saturating_add(n);
         state.faults.insert(count, fault);
@@ -281,7 +281,7 @@ impl<'b, D: Resolve> Device<'b, D> {
             let count = state.count.saturating_add(1);
             state.count = count;
             state.faults.remove(&count).map_or(Ok(None), |fault| match fault {
-                Fault::Refuse => Err(Refusal::Demanded { count }),
+                FakeFault::Refuse => Err(Refusal::Demanded { count }),
                 fault => Ok(Some(fault)),
             })?
         };
@@ -297,10 +297,10 @@ impl<'b, D: Resolve> Device<'b, D> {
         }
         let id = state.count;
         let (bytes_max, steps) = match fault {
-            Some(Fault::Partial(bytes)) => (bytes, Some(1)),
-            Some(Fault::Delay(steps)) => (u64::MAX, Some(steps)),
-            Some(Fault::Never) => (u64::MAX, None),
-            Some(Fault::Refuse) | None => (u64::MAX, Some(1)),
+            Some(FakeFault::Partial(bytes)) => (bytes, Some(1)),
+            Some(FakeFault::Delay(steps)) => (u64::MAX, Some(steps)),
+            Some(FakeFault::Never) => (u64::MAX, None),
+            Some(FakeFault::Refuse) | None => (u64::MAX, Some(1)),
         };
         state.pending.push_back(Pending { id, segments: bus.segments().collect(), work, bytes_max, steps });
         Ok(id)

@@ -1,4 +1,4 @@
-//! [`Finding`]: what the fake machine saw go wrong, as values that a test can assert.
+//! [`FakeFinding`]: what the fake machine saw go wrong, as values that a test can assert.
 
 use core::fmt;
 use core::panic::Location;
@@ -11,7 +11,7 @@ use crate::{Addr as _, BusAddr};
 /// What went wrong. Addresses of memory are in the kind that its leases hold.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
-pub enum Finding {
+pub enum FakeFinding {
     /// The CPU wrote bytes that the device owned.
     CpuWrite {
         /// Address of the first such byte.
@@ -36,7 +36,7 @@ pub enum Finding {
     Refused(Refusal),
 }
 
-impl Finding {
+impl FakeFinding {
     /// Tells `watch`, the checker, what the memory found, so that it stands with the mapping: only that the CPU wrote what
     /// the device owned. Of refusals it knows from [`Device::watched`](super::Device::watched), of leaks from the driver's own handle.
     #[track_caller]
@@ -48,7 +48,7 @@ impl Finding {
     }
 }
 
-impl fmt::Display for Finding {
+impl fmt::Display for FakeFinding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::CpuWrite { addr, offset, bytes } => write!(

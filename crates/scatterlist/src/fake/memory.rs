@@ -12,7 +12,7 @@ use core::cell::RefCell;
 use core::fmt;
 use core::marker::PhantomData;
 
-use super::finding::{FakeError, Finding};
+use super::finding::{FakeError, FakeFinding};
 use super::resolve::DeviceMemory;
 use super::store::{Kind, Store};
 use crate::map::{CoherentLayout, Leak, Memory, RawCoherent, Translate};
@@ -228,13 +228,13 @@ impl<A: Addr> FakeMemory<A> {
 
     /// Returns what was found so far.
     #[must_use]
-    pub fn findings(&self) -> Vec<Finding> {
+    pub fn findings(&self) -> Vec<FakeFinding> {
         self.store.borrow_mut().findings()
     }
 
     /// Looks for late writes to what was given back, and returns what was found so far.
     #[must_use]
-    pub fn check_quarantine(&self) -> Vec<Finding> {
+    pub fn check_quarantine(&self) -> Vec<FakeFinding> {
         self.store.borrow_mut().check_quarantine();
         self.findings()
     }
@@ -335,7 +335,7 @@ unsafe impl<A: Addr> Memory for FakeMemory<A> {
     }
 
     fn leaked(&self, leak: Leak) {
-        self.store.borrow_mut().find(Finding::Leaked(leak));
+        self.store.borrow_mut().find(FakeFinding::Leaked(leak));
     }
 }
 

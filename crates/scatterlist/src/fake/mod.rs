@@ -2,7 +2,7 @@
 //!
 //! For the tests of drivers and of back ends. [`FakeMemory`] goes beneath [`Direct`](crate::map::Direct) or an IOMMU, a
 //! [`Bus`] around that, bounce pool and checker above the bus; a [`Device`] reads and writes what is mapped and nothing else.
-//! What goes wrong is a [`Finding`]. Over [`HeapMemory`](crate::map::HeapMemory) the same works with ordinary buffers. A machine is of one
+//! What goes wrong is a [`FakeFinding`]. Over [`HeapMemory`](crate::map::HeapMemory) the same works with ordinary buffers. A machine is of one
 //! thread.
 //!
 //! A device that fills a buffer, and needs its caches synced:
@@ -35,7 +35,7 @@ mod resolve;
 mod store;
 
 pub use bus::{Bus, BusMapping};
-pub use device::{Device, Done, Fault, Work};
-pub use finding::{FakeError, Finding, Refusal};
+pub use device::{Device, Done, FakeFault, Work};
+pub use finding::{FakeError, FakeFinding, Refusal};
 pub use memory::{FakeMemory, FakeOwner};
 pub use resolve::{DeviceMemory, Resolve};

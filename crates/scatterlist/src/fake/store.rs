@@ -6,7 +6,7 @@ use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec;
 use alloc::vec::Vec;
 
-use super::finding::{FakeError, Finding};
+use super::finding::{FakeError, FakeFinding};
 use super::ram::Ram;
 use crate::{Addr as _, CpuAddr};
 
@@ -134,7 +134,7 @@ pub(super) struct Store {
     quarantine: VecDeque<(u64, u64)>,
     quarantined: u64,
     quarantine_max: u64,
-    findings: Vec<Finding>,
+    findings: Vec<FakeFinding>,
     /// How many of them were asked for.
     told: usize,
 }
@@ -178,13 +178,13 @@ impl Store {
         Ok(base)
     }
 
-    pub(super) fn find(&mut self, finding: Finding) {
+    pub(super) fn find(&mut self, finding: FakeFinding) {
         if self.findings.len() < FINDINGS_MAX {
             self.findings.push(finding);
         }
     }
 
-    pub(super) fn findings(&mut self) -> Vec<Finding> {
+    pub(super) fn findings(&mut self) -> Vec<FakeFinding> {
         self.told = self.findings.len();
         self.findings.clone()
     }
@@ -309,7 +309,7 @@ impl Store {
             .map(|((canary, byte), seen)| canary != byte || canary != seen);
         let Some((first, differ)) = first_and_count(differs) else { return };
         let (offset, bytes) = (number(first), number(differ));
-        self.find(Finding::QuarantineWrite { addr: addr.saturating_add(offset), offset, bytes });
+        self.find(FakeFinding::QuarantineWrite { addr: addr.saturating_add(offset), offset, bytes });
         self.fill_canaries(addr, len);
     }
 
@@ -403,7 +403,7 @@ impl Store {
         let bytes = arena.bytes(at, count);
         arena.note(at, &bytes);
         let (offset, bytes) = (number(first), number(differ));
-        self.find(Finding::CpuWrite { addr: addr.saturating_add(offset), offset, bytes });
+        self.find(FakeFinding::CpuWrite { addr: addr.saturating_add(offset), offset, bytes });
     }
 
     /// Reads bytes that somebody has, as the CPU sees them.

@@ -21,7 +21,7 @@ pub use append::{AppendError, Appender, TryAppend, try_append};
 pub use coalesce::{Coalesced, coalesce, gap_between, mergeable, segment_len_at};
 #[cfg(feature = "alloc")]
 pub(crate) use fit::{fits_device, fits_whole};
-pub use pieces::{Bounce, Piece, Pieces};
+pub use pieces::{BouncedPiece, Piece, Pieces};
 pub use why::{PlanError, Why};
 
 use core::ops::ControlFlow;
@@ -126,7 +126,7 @@ pub enum Run<'a, A: Addr> {
     /// Direct pieces, possibly none.
     Direct(&'a [Segment<A>]),
     /// One bounced piece.
-    Bounce(Bounce),
+    Bounce(BouncedPiece),
 }
 
 impl<'a, S: Segments + ?Sized + 'a> Ready<'a, S> {

@@ -12,7 +12,7 @@ pub enum Piece<A: Addr> {
     /// These bytes, where they are.
     Direct(Segment<A>),
     /// This many bytes of the list, through other memory.
-    Bounce(Bounce),
+    Bounce(BouncedPiece),
 }
 
 impl<A: Addr> Piece<A> {
@@ -39,7 +39,7 @@ impl<A: Addr> From<Segment<A>> for Piece<A> {
 /// alignment and [`LimitId::BounceOffsetMask`](crate::LimitId::BounceOffsetMask); its segment boundary and page windows are
 /// aligned as `start_bits` says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Bounce {
+pub struct BouncedPiece {
     /// Bytes.
     pub len: u64,
     /// The low bits of the buffer's address, counted from an address aligned to every boundary of the limits.
@@ -99,7 +99,7 @@ impl<A: Addr, I: Iterator<Item = Segment<A>>> Iterator for Pieces<'_, I, A> {
 impl<A: Addr, I: Iterator<Item = Segment<A>>> Cut<'_, I, A> {
     fn close(&self, (len, start, stop): (u64, BounceStart, Stop)) -> Piece<A> {
         let start_bits = start.bits(len, self.limits.hard());
-        Piece::Bounce(Bounce { len, start_bits, why: stop.why(self.limits) })
+        Piece::Bounce(BouncedPiece { len, start_bits, why: stop.why(self.limits) })
     }
 
     /// The next piece of a request that the planner walked. Kept out of line, so that the walk over a list that

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use scatterlist::map::DmaDirection;
 use scatterlist::map::iommu::{
-    FourLevelTable, Layout, LayoutRules, LeafCursor as _, MapError, PageTable as _,
+    FourLevelTable, Layout, LayoutRules, LeafCursor as _, PageMapError, PageTable as _,
 };
 use scatterlist::map::translation_table::TranslationTable;
 use scatterlist::{Addr as _, BusAddr, CpuAddr, PhysAddr, Segment};
@@ -55,12 +55,12 @@ fn model_map(
     page_sizes: u64,
     (mut iova, mut target, mut bytes): (u64, u64, u64),
     access: DmaDirection,
-) -> Result<(), MapError> {
+) -> Result<(), PageMapError> {
     if iova + bytes > 1 << 48 {
-        return Err(MapError::OutOfRange { iova, bytes, last: (1 << 48) - 1 });
+        return Err(PageMapError::OutOfRange { iova, bytes, last: (1 << 48) - 1 });
     }
     if let Some((page, page_bytes)) = first_page(model, iova, iova + bytes) {
-        return Err(MapError::AddressInUse { iova, bytes, page, page_bytes });
+        return Err(PageMapError::AddressInUse { iova, bytes, page, page_bytes });
     }
     while bytes > 0 {
         let fits = |size: &u64| {

@@ -11,7 +11,7 @@ use super::super::bytes::visible;
 use super::super::error::{MapError, Resource};
 use super::place::{Rules, Wanted};
 use super::slots::Run;
-use crate::plan::{Bounce as BouncedPiece, Piece, Policy, Ready, Why, plan};
+use crate::plan::{BouncedPiece, Piece, Policy, Ready, Why, plan};
 use crate::{Addr, CpuAddr, Limits, Position, ScatterList, Segment, Segments};
 
 /// Bytes of the list and the bounce memory that stands for them, both contiguous.

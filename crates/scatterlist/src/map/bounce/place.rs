@@ -1,6 +1,6 @@
 //! [`Rules`] and [`Wanted`]: where a run of bounce memory may lie, and where a long one may be cut.
 //!
-//! These are the promises of [`Bounce`](crate::plan::Bounce) in numbers. A piece is thought of as a run of addresses that starts at its
+//! These are the promises of [`BouncedPiece`](crate::plan::BouncedPiece) in numbers. A piece is thought of as a run of addresses that starts at its
 //! `start_bits`; its memory has the same low bits, crosses no boundary and touches no more pages than that run would.
 //! Nothing here knows which slots are free.
 

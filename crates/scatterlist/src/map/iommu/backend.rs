@@ -15,7 +15,7 @@ use lock_api::{Mutex, RawMutex};
 
 use super::iova::{IovaAllocator, IovaError, IovaRange, IovaRequest};
 use super::layout::{Layout, LayoutError, LayoutRules};
-use super::page_table::{self, LeafCursor as _, PageTable};
+use super::page_table::{LeafCursor as _, PageMapError, PageTable};
 use crate::map::parts::parts;
 use crate::map::{
     Backend, Bounced, BusSink, CoherentLayout, CpuSync, DmaDirection, Leak, MapError, Memory, RawCoherent,
@@ -181,9 +181,9 @@ fn shortage(error: IovaError) -> MapError {
     }
 }
 
-impl From<page_table::MapError> for MapError {
-    fn from(error: page_table::MapError) -> Self {
-        use page_table::MapError as Table;
+impl From<PageMapError> for MapError {
+    fn from(error: PageMapError) -> Self {
+        use PageMapError as Table;
         match error {
             Table::AddressInUse { iova, bytes, .. } => Self::InUse { bus: iova, len: bytes },
             Table::TablesMax { tables, tables_max } => {
@@ -292,7 +292,7 @@ unsafe impl<M: Memory, T: PageTable<Target = M::Addr>, R: RawMutex> Backend for 
                 cursor.map(placed.target, placed.bytes)?;
                 at = placed.offset.saturating_add(placed.bytes);
             }
-            Ok::<(), page_table::MapError>(())
+            Ok::<(), PageMapError>(())
         };
         let range = self.domain.lock().enter(&request, enter)?;
         let told = layout

@@ -17,7 +17,7 @@ pub mod table;
 pub use backend::{Iommu, IommuMapping};
 pub use iova::{IovaAllocator, IovaError, IovaFreeError, IovaRange, IovaRequest};
 pub use layout::{Layout, LayoutError, LayoutRules, Placed};
-pub use page_table::{LeafCursor, MapError, PageTable, Translation, UnmapError, Unmapped};
+pub use page_table::{LeafCursor, PageMapError, PageTable, PageUnmapError, Translation, Unmapped};
 pub use table::{FourLevelTable, TableError};
 
 /// `value` rounded down to a multiple of `align`, a power of two.

@@ -34,7 +34,7 @@ pub struct Unmapped {
 /// Why nothing was mapped. The table translates as before.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum MapError {
+pub enum PageMapError {
     /// An address or length is not on the smallest page.
     #[error("{what} {value:#x} is not a multiple of {need}, the smallest page of the table")]
     Misaligned {
@@ -104,7 +104,7 @@ pub enum MapError {
 /// Why nothing was unmapped. The table is unchanged.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum UnmapError {
+pub enum PageUnmapError {
     /// An address or length is not on the smallest page.
     #[error("{what} {value:#x} is not a multiple of {need}, the smallest page of the table")]
     Misaligned {
@@ -174,14 +174,14 @@ pub unsafe trait PageTable {
     /// Maps `bytes` of contiguous memory from `target` on, by the largest pages that fit.
     ///
     /// # Errors
-    /// [`MapError`]; nothing is mapped then.
+    /// [`PageMapError`]; nothing is mapped then.
     fn map(
         &mut self,
         iova: BusAddr,
         target: Self::Target,
         bytes: u64,
         access: DmaDirection,
-    ) -> Result<(), MapError> {
+    ) -> Result<(), PageMapError> {
         self.cursor(iova, access).map(target, bytes)
     }
 
@@ -189,8 +189,8 @@ pub unsafe trait PageTable {
     /// counts as a whole. Holes are passed over. The device may go on using the pages until [`flush`](Self::flush).
     ///
     /// # Errors
-    /// [`UnmapError`], among others when the range starts inside a page; nothing is unmapped then.
-    fn unmap(&mut self, iova: BusAddr, bytes: u64) -> Result<Unmapped, UnmapError>;
+    /// [`PageUnmapError`], among others when the range starts inside a page; nothing is unmapped then.
+    fn unmap(&mut self, iova: BusAddr, bytes: u64) -> Result<Unmapped, PageUnmapError>;
 
     /// Makes the device forget what it has cached of the range: one invalidation, which is waited for. Until then
     /// neither the addresses nor the memory behind them may be given to anybody else.
@@ -211,8 +211,8 @@ pub trait LeafCursor {
     /// Maps `bytes` of contiguous memory from `target` on, by the largest pages that fit, and moves behind them.
     ///
     /// # Errors
-    /// [`MapError`]; nothing is mapped then, and the cursor stands where it stood.
-    fn map(&mut self, target: Self::Target, bytes: u64) -> Result<(), MapError>;
+    /// [`PageMapError`]; nothing is mapped then, and the cursor stands where it stood.
+    fn map(&mut self, target: Self::Target, bytes: u64) -> Result<(), PageMapError>;
 
     /// Moves on by `bytes` and leaves a hole. Past the last address it stays there, and maps nothing more.
     fn skip(&mut self, bytes: u64);

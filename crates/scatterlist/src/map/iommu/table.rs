@@ -15,7 +15,7 @@ mod store;
 use core::marker::PhantomData;
 
 use self::store::{EMPTY, Store, Walk, fan_index, level_bytes};
-use super::page_table::{LeafCursor, MapError, PageTable, Translation, UnmapError, Unmapped};
+use super::page_table::{LeafCursor, PageMapError, PageTable, PageUnmapError, Translation, Unmapped};
 use super::{align_down, is_aligned};
 use crate::map::DmaDirection;
 use crate::{Addr, BusAddr, PhysAddr};
@@ -110,31 +110,36 @@ impl<A: Addr> FourLevelTable<A> {
         [2, 1, 0].into_iter().find(fits)
     }
 
-    fn check(&self, iova: u64, target: u64, bytes: u64) -> Result<(), MapError> {
+    fn check(&self, iova: u64, target: u64, bytes: u64) -> Result<(), PageMapError> {
         for (what, value) in [("bus address", iova), ("target address", target), ("length", bytes)] {
             if !is_aligned(value, self.page_min) {
-                return Err(MapError::Misaligned { what, value, need: self.page_min });
+                return Err(PageMapError::Misaligned { what, value, need: self.page_min });
             }
         }
         if bytes == 0 {
-            return Err(MapError::Empty { iova });
+            return Err(PageMapError::Empty { iova });
         }
         if last_of(iova, bytes).is_none_or(|last| last > IOVA_LAST) {
-            return Err(MapError::OutOfRange { iova, bytes, last: IOVA_LAST });
+            return Err(PageMapError::OutOfRange { iova, bytes, last: IOVA_LAST });
         }
         if last_of(target, bytes).is_none() {
-            return Err(MapError::TargetWraps { target, bytes });
+            return Err(PageMapError::TargetWraps { target, bytes });
         }
         Ok(())
     }
 
     /// Maps a checked range where nothing is mapped, or nothing of it.
-    fn map_range(&mut self, iova: u64, target: u64, bytes: u64, flags: u64) -> Result<(), MapError> {
+    fn map_range(&mut self, iova: u64, target: u64, bytes: u64, flags: u64) -> Result<(), PageMapError> {
         self.check(iova, target, bytes)?;
         // The sums below stay within the ranges that were checked.
         let last = iova.wrapping_add(bytes).wrapping_sub(1);
         if let Some((page, walk)) = self.store.first_page(iova, last) {
-            return Err(MapError::AddressInUse { iova, bytes, page, page_bytes: level_bytes(walk.level) });
+            return Err(PageMapError::AddressInUse {
+                iova,
+                bytes,
+                page,
+                page_bytes: level_bytes(walk.level),
+            });
         }
         let (mut at, mut to, mut left) = (iova, target, bytes);
         while let Some(level) = self.level_for(at, to, left) {
@@ -186,19 +191,19 @@ unsafe impl<A: Addr> PageTable for FourLevelTable<A> {
         cursor
     }
 
-    fn unmap(&mut self, iova: BusAddr, bytes: u64) -> Result<Unmapped, UnmapError> {
+    fn unmap(&mut self, iova: BusAddr, bytes: u64) -> Result<Unmapped, PageUnmapError> {
         let iova = iova.raw();
         for (what, value) in [("bus address", iova), ("length", bytes)] {
             if !is_aligned(value, self.page_min) {
-                return Err(UnmapError::Misaligned { what, value, need: self.page_min });
+                return Err(PageUnmapError::Misaligned { what, value, need: self.page_min });
             }
         }
         if bytes == 0 {
-            return Err(UnmapError::Empty { iova });
+            return Err(PageUnmapError::Empty { iova });
         }
         let last = match last_of(iova, bytes) {
             Some(last) if last <= IOVA_LAST => last,
-            _ => return Err(UnmapError::OutOfRange { iova, bytes, last: IOVA_LAST }),
+            _ => return Err(PageUnmapError::OutOfRange { iova, bytes, last: IOVA_LAST }),
         };
         if let Some(unmapped) = self.store.clear_within_leaf(iova, last) {
             return Ok(unmapped);
@@ -207,7 +212,7 @@ unsafe impl<A: Addr> PageTable for FourLevelTable<A> {
         let page_bytes = level_bytes(walk.level);
         if walk.entry != EMPTY && !is_aligned(iova, page_bytes) {
             let page = align_down(iova, page_bytes);
-            return Err(UnmapError::InsidePage { iova, page, page_bytes });
+            return Err(PageUnmapError::InsidePage { iova, page, page_bytes });
         }
         Ok(self.store.clear(iova, last))
     }
@@ -286,7 +291,7 @@ impl<A: Addr> TableCursor<'_, A> {
     }
 
     #[cold]
-    fn map_range(&mut self, target: u64, bytes: u64) -> Result<(), MapError> {
+    fn map_range(&mut self, target: u64, bytes: u64) -> Result<(), PageMapError> {
         if bytes == level_bytes(0) && self.table.page_min == bytes && self.at <= IOVA_LAST {
             self.leaf = self.table.store.lowest_at(self.at).unwrap_or(NO_LEAF);
             if self.put_page(target) {
@@ -310,7 +315,7 @@ impl<A: Addr> LeafCursor for TableCursor<'_, A> {
     }
 
     #[inline]
-    fn map(&mut self, target: A, bytes: u64) -> Result<(), MapError> {
+    fn map(&mut self, target: A, bytes: u64) -> Result<(), PageMapError> {
         if bytes == level_bytes(0) && self.put_page(target.raw()) {
             return Ok(());
         }

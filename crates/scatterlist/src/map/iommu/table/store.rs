@@ -9,7 +9,7 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use super::super::align_down;
-use super::super::page_table::{MapError, Unmapped};
+use super::super::page_table::{PageMapError, Unmapped};
 
 /// Empty table pages that a flush leaves in place.
 pub const EMPTY_TABLES_MAX: usize = 64;
@@ -182,7 +182,7 @@ impl Store {
 
     /// The table of `level` around `iova`, made if need be. No page may be mapped around `iova` above it. Empty
     /// tables below the entry for `iova` are freed, so that a page can stand there.
-    pub(super) fn table_at(&mut self, iova: u64, level: u32) -> Result<u32, MapError> {
+    pub(super) fn table_at(&mut self, iova: u64, level: u32) -> Result<u32, PageMapError> {
         if level == 0
             && let Some(table) = self.recent(iova)
         {
@@ -207,11 +207,11 @@ impl Store {
     }
 
     /// Makes a table and hangs it into its parent. The first one is the root, which is its own parent.
-    fn make(&mut self, parent: u32, index: usize) -> Result<u32, MapError> {
+    fn make(&mut self, parent: u32, index: usize) -> Result<u32, PageMapError> {
         if self.tables >= self.tables_max {
-            return Err(MapError::TablesMax { tables: self.tables, tables_max: self.tables_max });
+            return Err(PageMapError::TablesMax { tables: self.tables, tables_max: self.tables_max });
         }
-        let no_memory = MapError::NoMemory { bytes: TABLE_BYTES, tables: self.tables };
+        let no_memory = PageMapError::NoMemory { bytes: TABLE_BYTES, tables: self.tables };
         let entries = empty_entries().ok_or(no_memory)?;
         let table = Table { entries: Some(entries), used: 0, queued: true, parent, index };
         let is_root = self.all.is_empty();
