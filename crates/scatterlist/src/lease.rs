@@ -179,10 +179,9 @@ impl Lease<CpuAddr, OwnedBytes> {
         }
     }
 
-    /// Ends a lease of one vector: it comes back.
-    pub(crate) fn into_vec(self) -> Vec<u8> {
-        // Every lease has an owner.
-        self.into_owners().next().map_or_else(Vec::new, OwnedBytes::into_vec)
+    /// Ends the lease: the vectors come back, in the order in which they were joined.
+    pub fn into_vecs(self) -> impl Iterator<Item = Vec<u8>> {
+        self.into_owners().map(OwnedBytes::into_vec)
     }
 
     /// Leases a boxed slice.

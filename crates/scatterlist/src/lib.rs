@@ -19,6 +19,7 @@
 //! # Features
 //! - `alloc`: the chain, leases, requests and the appender; mappings that own, pools, and all back ends but the offset.
 //!   Without it the planner and the encoders work on slices of [`Segment`], and [`map::with_mapped`] maps borrowed memory.
+//! - `fake` (default): the machine for tests. Leave it out where devices are real: it makes leases of made-up addresses.
 //! - `std` (default): memory that stays taken is reported on standard error by [`map::HeapMemory`]'s default.
 //!
 //! # Example
@@ -60,7 +61,7 @@ pub mod addr;
 pub mod desc;
 #[cfg(feature = "alloc")]
 mod extents;
-#[cfg(feature = "alloc")]
+#[cfg(feature = "fake")]
 pub mod fake;
 #[cfg(feature = "alloc")]
 pub mod guide;

@@ -215,7 +215,7 @@ fn a_heap_buffer_makes_the_trip_as_it_is() {
     let mut read = vec![0; 1000];
     mapped.read_at(0, &mut read).unwrap();
     assert_eq!(read, pattern(4, 1000));
-    let bytes = mapped.unmap().into_owners().next().unwrap().into_vec();
+    let bytes = mapped.unmap().into_vecs().next().unwrap();
     assert_eq!(bytes, pattern(4, 1000));
     assert_eq!(bus.findings(), []);
 }

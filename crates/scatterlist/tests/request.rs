@@ -323,7 +323,7 @@ fn owned_bytes_come_back_as_they_were() {
     let lease = Lease::from_vec(bytes).unwrap();
     assert_eq!(lease.list().len_bytes(), 7);
     assert_eq!(lease.list().first().unwrap().addr().as_ptr().cast_const(), pointer);
-    let back = lease.into_owners().next().unwrap().into_vec();
+    let back = lease.into_vecs().next().unwrap();
     assert_eq!((back.as_slice(), back.as_ptr(), back.capacity()), (&b"payload"[..], pointer, capacity));
     let (empty, _) = Lease::from_vec(Vec::with_capacity(16)).unwrap_err();
     assert_eq!((empty.len(), empty.capacity()), (0, 16));

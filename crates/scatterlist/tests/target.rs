@@ -165,7 +165,7 @@ fn a_mapping_keeps_the_channels_limits_and_gives_the_lease_back() {
     let failed = channel.map(Lease::from_vec(bytes.clone()).unwrap(), FromDevice).unwrap_err();
     assert!(matches!(failed.error, MapError::Limit(_)), "{}", failed.error);
     assert!(failed.to_string().contains("1000 is not a multiple of 512"), "{failed}");
-    let back = failed.given.into_owners().next().unwrap().into_vec();
+    let back = failed.given.into_vecs().next().unwrap();
     assert_eq!(back, bytes);
     // Rules on positions and sizes are a request's, not a mapping's: a log page is shorter than a block.
     let blocks = device.target().channel(&hard(&[(LimitId::PositionAlign, 512)])).unwrap();

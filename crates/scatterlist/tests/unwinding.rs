@@ -93,7 +93,7 @@ unsafe impl Memory for Jumpy {
 
     fn clean(&self, _: CpuAddr, _: u64) {}
 
-    fn invalidate(&self, _: CpuAddr, _: u64) {}
+    unsafe fn invalidate(&self, _: CpuAddr, _: u64) {}
 
     fn alloc_coherent(&self, layout: CoherentLayout) -> Option<RawCoherent<CpuAddr>> {
         self.heap.alloc_coherent(layout)

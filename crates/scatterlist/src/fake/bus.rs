@@ -15,8 +15,8 @@ use core::panic::Location;
 use super::finding::{FakeFinding, Refusal};
 use super::resolve::{DeviceMemory as _, Resolve};
 use crate::map::{
-    Backend, Bounced, BusSink, CoherentLayout, DmaDirection, Leak, MapError, RawCoherent, Reach, TargetError,
-    Terms, Usage, parts,
+    Backend, Bounced, BusSink, CoherentLayout, DmaDirection, Leak, MapError, MappingGuard, RawCoherent,
+    Reach, Recorder, TargetError, Terms, Usage, parts,
 };
 use crate::{Addr as _, BusAddr, CpuAddr, Limits, Segment, Segments};
 
@@ -61,40 +61,6 @@ pub struct BusMapping<M> {
     inner: M,
     segments: Vec<Segment<BusAddr>>,
     number: u64,
-}
-
-/// Hands segments on and keeps a copy.
-struct Recorder<'a, K: ?Sized> {
-    sink: &'a mut K,
-    segments: Vec<Segment<BusAddr>>,
-}
-
-impl<K: BusSink + ?Sized> BusSink for Recorder<'_, K> {
-    fn put(&mut self, segment: Segment<BusAddr>) -> Result<(), MapError> {
-        self.sink.put(segment)?;
-        self.segments.push(segment);
-        Ok(())
-    }
-}
-
-/// Ends a mapping of the back end beneath, also where the memory panics when it is told.
-///
-/// # Invariants
-/// 1. `inner` is a mapping of `device` with `list` and `usage`; no device uses it when this is dropped.
-struct End<'a, D: Backend, S: Segments<Addr = D::Addr> + ?Sized> {
-    device: &'a D,
-    list: &'a S,
-    usage: Usage,
-    inner: Option<D::Mapping>,
-}
-
-impl<D: Backend, S: Segments<Addr = D::Addr> + ?Sized> Drop for End<'_, D, S> {
-    fn drop(&mut self) {
-        if let Some(inner) = self.inner.take() {
-            // SAFETY: (1); taken once. The list's memory is valid by the promise of the caller of the bus.
-            unsafe { self.device.raw_unmap(self.list, self.usage, inner) };
-        }
-    }
 }
 
 impl State {
@@ -279,16 +245,17 @@ unsafe impl<D: Resolve> Backend for Bus<D> {
             }
             state.number()
         };
-        let mut recorder = Recorder { sink: bus, segments: Vec::new() };
+        let mut recorder = Recorder::new(bus);
         // SAFETY: the caller's promise is passed on.
         let inner = unsafe { self.inner.raw_map(list, terms, &mut recorder)? };
-        let segments = recorder.segments;
-        let mut end = End { device: &self.inner, list, usage: terms.usage, inner: Some(inner) };
+        let segments = recorder.into_segments();
+        // SAFETY: mapped just now with these, and told to no device; the caller keeps the list's memory.
+        let guard = unsafe { MappingGuard::new(&self.inner, list, terms.usage, inner) };
         for segment in list.segments() {
             self.inner.memory().handed_over(segment.addr(), segment.len());
         }
         // Nothing is live before the memory, which may panic, was told.
-        let Some(inner) = end.inner.take() else { return Err(MapError::Empty) };
+        let inner = guard.keep();
         let mut state = self.state.borrow_mut();
         for segment in &segments {
             let live = Live { end: segment.end(), direction: terms.usage.direction, coherent: false };
@@ -310,11 +277,12 @@ unsafe impl<D: Resolve> Backend for Bus<D> {
             state.live.remove(&(segment.addr().raw(), number));
         }
         drop(state);
-        let end = End { device: &self.inner, list, usage, inner: Some(inner) };
+        // SAFETY: the caller's promise is passed on.
+        let guard = unsafe { MappingGuard::new(&self.inner, list, usage, inner) };
         for segment in list.segments() {
             self.inner.memory().taken_back(segment.addr(), segment.len());
         }
-        drop(end);
+        drop(guard);
     }
 
     unsafe fn raw_sync_for_cpu<S>(&self, list: &S, usage: Usage, mapping: &Self::Mapping, range: Range<u64>)

@@ -315,7 +315,7 @@ unsafe impl<A: Addr> Memory for FakeMemory<A> {
         }
     }
 
-    fn invalidate(&self, addr: A, len: u64) {
+    unsafe fn invalidate(&self, addr: A, len: u64) {
         if self.coherence == CacheCoherence::Synced {
             self.store.borrow_mut().invalidate(addr.raw(), len);
         }

@@ -19,7 +19,7 @@
 //! println!("the device is told {:?}", flight.bus());
 //! // SAFETY: no device was told.
 //! let lease = unsafe { flight.complete() }.unmap();
-//! let buffer = lease.into_owners().next().unwrap().into_vec();
+//! let buffer = lease.into_vecs().next().unwrap();
 //! ```
 //!
 //! # The buffer belongs to the mapping

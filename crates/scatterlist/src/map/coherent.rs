@@ -12,7 +12,8 @@ use core::panic::Location;
 
 use super::backend::Backend;
 use super::error::MapError;
-use super::flight::{Held, InFlight};
+use super::flight::InFlight;
+use super::flight::sealed::Parts;
 use super::memory::{CoherentLayout, Leak, RawCoherent};
 use crate::desc::DescriptorMemory;
 use crate::desc::virtqueue::RingMemory;
@@ -173,7 +174,7 @@ impl<D: Backend> InFlight<Coherent<D>> {
     }
 }
 
-impl<D: Backend> Held for Coherent<D> {
+impl<D: Backend> Parts for Coherent<D> {
     type Bus = [Segment<BusAddr>];
 
     fn held_bus(&self) -> &Self::Bus {

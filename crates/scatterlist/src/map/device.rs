@@ -1,6 +1,7 @@
 //! [`DmaDevice`]: what a driver calls. The generic `struct device` of the 2002 proposal, for any bus.
 //!
-//! Every [`Backend`] handle (`&D`, `Arc<D>`) is one. With a target's tighter limits, policy and pool the same calls are
+//! Every [`Backend`] handle that can be cloned (`&D`, `Arc<D>`) is one; a back end itself is not, so keep it behind a
+//! reference or `Arc`: `let device = &Direct::new(..)?`, then `device.map(..)`. With a target's tighter limits, policy and pool the same calls are
 //! on [`DmaTarget`]. `sync_for_cpu`, `sync_for_device` and `unmap` are the [mapping's](Mapped) own.
 
 use alloc::vec::Vec;
@@ -68,8 +69,11 @@ pub trait DmaDevice: Backend + Clone {
     {
         let lease =
             Lease::from_vec(bytes).map_err(|(given, _)| MapFailed { given, error: MapError::Empty })?;
-        self.map(lease, direction)
-            .map_err(|MapFailed { given, error }| MapFailed { given: given.into_vec(), error })
+        self.map(lease, direction).map_err(|MapFailed { given, error }| MapFailed {
+            // It is of the one vector that was given.
+            given: given.into_vecs().next().unwrap_or_default(),
+            error,
+        })
     }
 }
 

@@ -8,7 +8,7 @@ use core::ops::Range;
 use core::panic::Location;
 
 use super::backend::Backend;
-use super::error::{MapError, Resource, TargetError};
+use super::error::{MapError, TargetError};
 use super::memory::{CoherentLayout, Leak, Memory, RawCoherent};
 use super::parts::parts;
 use super::sink::BusSink;
@@ -69,7 +69,6 @@ impl Offset {
         }
     }
 
-    #[cfg(feature = "alloc")]
     const fn to_memory(self, bus: u64) -> Option<u64> {
         match self {
             Self::Up(bytes) => bus.checked_sub(bytes),
@@ -110,8 +109,7 @@ impl<M: Memory> Direct<M> {
     }
 
     /// Returns the memory that a bus address leads to.
-    #[cfg(feature = "alloc")]
-    pub(crate) fn list_addr(&self, bus: BusAddr) -> Option<M::Addr> {
+    pub fn list_addr(&self, bus: BusAddr) -> Option<M::Addr> {
         self.offset.to_memory(bus.raw()).map(M::Addr::new)
     }
 
@@ -240,7 +238,8 @@ unsafe impl<M: Memory> Backend for Direct<M> {
         S: Segments<Addr = M::Addr> + ?Sized,
     {
         if usage.sync == CpuSync::Whole && usage.direction.device_writes() {
-            self.each(list, 0..u64::MAX, M::invalidate);
+            // SAFETY: the list is leased, and the device's bytes are wanted now.
+            self.each(list, 0..u64::MAX, |memory, addr, len| unsafe { memory.invalidate(addr, len) });
         }
     }
 
@@ -249,7 +248,8 @@ unsafe impl<M: Memory> Backend for Direct<M> {
         S: Segments<Addr = M::Addr> + ?Sized,
     {
         if usage.direction.device_writes() {
-            self.each(list, range, M::invalidate);
+            // SAFETY: the list is leased, and the device's bytes are wanted now.
+            self.each(list, range, |memory, addr, len| unsafe { memory.invalidate(addr, len) });
         }
     }
 
@@ -270,8 +270,8 @@ unsafe impl<M: Memory> Backend for Direct<M> {
         let hard = self.reach.bus().hard();
         let coherent_max = self.reach.bus().hard_value(LimitId::CoherentAddrMax);
         let bus_max = hard.addr_max.min(coherent_max);
-        let refused = MapError::Shortage { what: Resource::CoherentMemory, need: layout.len, have: 0 };
-        let addr_max = layout.addr_max.min(self.offset.highest(bus_max).ok_or(refused)?);
+        let addr_max = layout.addr_max.min(self.offset.highest(bus_max).unwrap_or(0));
+        let refused = MapError::NoCoherent { len: layout.len, align: layout.align, addr_max };
         let raw = self.memory.alloc_coherent(CoherentLayout { addr_max, ..layout }).ok_or(refused)?;
         let run = Segment::new(raw.addr, layout.len).ok();
         let bus = run.and_then(|run| self.bus(run, self.reach.bus()).ok()).map(|bus| bus.addr());

@@ -15,14 +15,12 @@ pub enum Resource {
     BusAddresses,
     /// Entries of a page table.
     PageTable,
-    /// Bytes of coherent memory.
-    CoherentMemory,
     /// Objects of a pool.
     PoolObjects,
+    /// Entries on the heap for what a request holds.
+    Heap,
     /// Segments that the caller's slice holds.
     Slots,
-    /// Mappings that a table holds.
-    Mappings,
     /// Mappings that a target keeps a reserve for.
     Reserve,
 }
@@ -33,10 +31,9 @@ impl fmt::Display for Resource {
             Self::BounceMemory => "bytes of bounce memory in one run",
             Self::BusAddresses => "bytes of bus addresses in one run",
             Self::PageTable => "page table entries",
-            Self::CoherentMemory => "bytes of coherent memory",
             Self::PoolObjects => "pool objects",
+            Self::Heap => "entries on the heap",
             Self::Slots => "segment slots",
-            Self::Mappings => "entries of the mapping table",
             Self::Reserve => "reserved mappings",
         })
     }
@@ -97,6 +94,24 @@ pub enum MapError {
         end: u64,
         /// Bytes that are mapped.
         bytes: u64,
+    },
+    /// There is no coherent memory that the device could use.
+    #[error("no coherent memory of {len} bytes at a multiple of {align}, up to address {addr_max:#x}")]
+    NoCoherent {
+        /// Bytes asked for.
+        len: u64,
+        /// Alignment asked for.
+        align: u64,
+        /// The highest address that would do, in the memory's own addresses.
+        addr_max: u64,
+    },
+    /// A page table maps only multiples of its smallest page.
+    #[error("{value:#x} is not a multiple of {need}, the smallest page")]
+    Misaligned {
+        /// The address or length.
+        value: u64,
+        /// The smallest page in bytes.
+        need: u64,
     },
     /// A layout that no memory can have.
     #[error(
@@ -159,6 +174,16 @@ pub enum TargetError {
         what: &'static str,
         /// Its value.
         value: u64,
+    },
+    /// No bus address is left between what the device reaches and what the page table translates.
+    #[error("no page of {granule} bytes lies between bus addresses {min:#x} and {max:#x}")]
+    Window {
+        /// The lowest address of both.
+        min: u64,
+        /// The highest address of both.
+        max: u64,
+        /// The smallest page in bytes.
+        granule: u64,
     },
     /// A reserve that the device cannot set aside.
     #[error("a reserve for {transfers} transfers of {len} bytes needs {need} {what}, {have} are there")]

@@ -9,21 +9,28 @@ use core::fmt;
 use core::mem::ManuallyDrop;
 
 use super::hardware::Hardware;
-use crate::{BusAddr, Segments};
 
-/// What can be given to a device.
-pub trait Held {
-    /// How its bus segments are kept.
-    type Bus: Segments<Addr = BusAddr> + ?Sized;
+pub(super) mod sealed {
+    use crate::{BusAddr, Segments};
 
-    /// Returns the bus segments.
-    #[doc(hidden)]
-    fn held_bus(&self) -> &Self::Bus;
+    /// What a flight needs of what it holds. Out of reach, so that bus addresses come out of flights alone.
+    pub trait Parts {
+        /// How the bus segments are kept.
+        type Bus: Segments<Addr = BusAddr> + ?Sized;
 
-    /// Says that it stays taken.
-    #[doc(hidden)]
-    fn say_leaked(&self);
+        /// Returns the bus segments.
+        fn held_bus(&self) -> &Self::Bus;
+
+        /// Says that it stays taken.
+        fn say_leaked(&self);
+    }
 }
+
+/// What can be given to a device: a [`Mapped`](super::Mapped), a [`Coherent`](super::Coherent), a
+/// [`Prepared`](super::Prepared) request. Sealed.
+pub trait Held: sealed::Parts {}
+
+impl<T: sealed::Parts> Held for T {}
 
 /// What a device holds.
 ///

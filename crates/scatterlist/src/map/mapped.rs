@@ -14,7 +14,8 @@ use super::backend::Backend;
 use super::bytes::{copy_in, copy_out, within};
 use super::direction::{CpuWrites, DeviceWrites, DmaDirection, MapDirection};
 use super::error::MapError;
-use super::flight::{Held, InFlight};
+use super::flight::InFlight;
+use super::flight::sealed::Parts;
 use super::memory::Leak;
 use super::terms::{Bounced, Terms, Usage};
 use crate::{BusAddr, Lease, ScatterList};
@@ -218,7 +219,7 @@ fn end_of(at: u64, len: usize) -> u64 {
     at.saturating_add(u64::try_from(len).unwrap_or(u64::MAX))
 }
 
-impl<D: Backend, O, Dir: MapDirection> Held for Mapped<D, O, Dir> {
+impl<D: Backend, O, Dir: MapDirection> Parts for Mapped<D, O, Dir> {
     type Bus = ScatterList<BusAddr>;
 
     fn held_bus(&self) -> &Self::Bus {

@@ -68,7 +68,8 @@ impl fmt::Display for Leak {
 /// 2. Memory of [`Memory::alloc_coherent`] keeps the layout asked for, is zeroed, and nobody else's until it is freed, also when
 ///    this value is gone before. The CPU sees all of it at `cpu`, aligned as its address is up to 8 bytes.
 /// 3. After [`Memory::clean`] a device sees what the CPU wrote; after [`Memory::invalidate`] the CPU sees
-///    what the device wrote. Neither changes other bytes, up to a cache line of which only a part is leased.
+///    what the device wrote. Neither loses a byte that is not leased: a cache line that is leased in part is written back
+///    before it is dropped.
 pub unsafe trait Memory {
     /// The kind of address that leases hold.
     type Addr: Addr;
@@ -80,7 +81,10 @@ pub unsafe trait Memory {
     fn clean(&self, addr: Self::Addr, len: u64);
 
     /// Drops the CPU's caches for `len` bytes at `addr`. Called only for devices that are not coherent.
-    fn invalidate(&self, addr: Self::Addr, len: u64);
+    ///
+    /// # Safety
+    /// The bytes are leased, and no CPU store to them is still wanted: stores that were not written back may be lost.
+    unsafe fn invalidate(&self, addr: Self::Addr, len: u64);
 
     /// Allocates memory that CPU and device see alike without any sync; `None` where there is none such.
     fn alloc_coherent(&self, layout: CoherentLayout) -> Option<RawCoherent<Self::Addr>>;
@@ -111,8 +115,9 @@ macro_rules! by_pointer {
                 (**self).clean(addr, len);
             }
 
-            fn invalidate(&self, addr: Self::Addr, len: u64) {
-                (**self).invalidate(addr, len);
+            unsafe fn invalidate(&self, addr: Self::Addr, len: u64) {
+                // SAFETY: the caller's promise is passed on.
+                unsafe { (**self).invalidate(addr, len) };
             }
 
             fn alloc_coherent(&self, layout: CoherentLayout) -> Option<RawCoherent<Self::Addr>> {
@@ -183,7 +188,7 @@ mod heap {
 
         fn clean(&self, _addr: CpuAddr, _len: u64) {}
 
-        fn invalidate(&self, _addr: CpuAddr, _len: u64) {}
+        unsafe fn invalidate(&self, _addr: CpuAddr, _len: u64) {}
 
         fn alloc_coherent(&self, wanted: CoherentLayout) -> Option<RawCoherent<CpuAddr>> {
             let layout = layout(wanted)?;

@@ -22,6 +22,8 @@ mod direction;
 mod error;
 #[cfg(feature = "alloc")]
 mod flight;
+#[cfg(feature = "alloc")]
+mod guard;
 mod hardware;
 #[cfg(feature = "alloc")]
 pub mod iommu;
@@ -54,20 +56,25 @@ pub use direction::{Both, CpuWrites, DeviceWrites, DmaDirection, FromDevice, Map
 pub use error::{MapError, Resource, TargetError};
 #[cfg(feature = "alloc")]
 pub use flight::{Held, InFlight};
+#[cfg(feature = "alloc")]
+pub(crate) use guard::MappingGuard;
 pub use hardware::Hardware;
 #[cfg(feature = "alloc")]
 pub use mapped::{MapFailed, MapResult, Mapped};
 #[cfg(feature = "alloc")]
 pub use memory::HeapMemory;
 pub use memory::{CoherentLayout, Leak, Memory, RawCoherent};
-#[cfg(feature = "alloc")]
-pub(crate) use parts::parts;
+pub use parts::parts;
 #[cfg(feature = "alloc")]
 pub use pool::{DmaPool, PoolError, PoolLayout, PoolObject};
 #[cfg(feature = "alloc")]
-pub use prepare::{DescriptorPool, PrepareError, PrepareFailed, PrepareResult, Prepared, prepare};
+pub use prepare::{
+    DescriptorPool, PrepareError, PrepareFailed, PrepareResult, Prepared, PreparedFor, prepare,
+};
 pub use reach::Reach;
 pub use scope::{Borrowed, with_mapped};
+#[cfg(feature = "alloc")]
+pub(crate) use sink::Recorder;
 pub use sink::{BusSink, BusSlots};
 pub use target::{DmaTarget, MapPolicy};
 pub use terms::{Bounced, CpuSync, Terms, Usage};

@@ -5,7 +5,7 @@ use core::ops::Range;
 use crate::{Segment, Segments};
 
 /// Iterates over the parts of a list's segments that lie in bytes `range` of the list.
-pub(crate) fn parts<S: Segments + ?Sized>(
+pub fn parts<S: Segments + ?Sized>(
     list: &S,
     range: Range<u64>,
 ) -> impl Iterator<Item = Segment<S::Addr>> + '_ {

@@ -13,7 +13,8 @@ use lock_api::RawMutex;
 use super::device::DmaDevice;
 use super::direction::MapDirection as _;
 use super::error::{MapError, Resource};
-use super::flight::{Held, InFlight};
+use super::flight::InFlight;
+use super::flight::sealed::Parts;
 use super::mapped::{MapFailed, Mapped};
 use super::pool::{DmaPool, PoolObject};
 use super::target::DmaTarget;
@@ -23,7 +24,8 @@ use crate::plan::{Policy, fits_device, plan};
 use crate::request::Shell;
 use crate::{BusAddr, Direction, Position, Request, ScatterList};
 
-/// Where the descriptors of a target come from.
+/// Where the descriptors of a target come from: memory that the target's own device sees at the bus addresses that objects
+/// say. A pool of another device leads the hardware astray.
 pub trait DescriptorPool {
     /// One object, back in the pool when it is dropped.
     type Object: DescriptorMemory;
@@ -102,7 +104,7 @@ impl<T> Objects<T> {
             _ => {
                 let mut objects = Vec::new();
                 let need = u64::try_from(count).unwrap_or(u64::MAX);
-                let short = MapError::Shortage { what: Resource::PoolObjects, need, have: 0 };
+                let short = MapError::Shortage { what: Resource::Heap, need, have: 0 };
                 objects.try_reserve_exact(count).map_err(|_| short)?;
                 for _ in 0..count {
                     objects.push(pool.fetch()?);
@@ -199,9 +201,12 @@ where
     }
 }
 
+/// A request prepared in the format `F`.
+pub type PreparedFor<D, P, O, C, F> = Prepared<D, P, O, C, <F as DescriptorFormat>::Command>;
+
 /// What [`prepare`] gives.
 pub type PrepareResult<D, P, O, C, F> = Result<
-    Prepared<D, P, O, C, <F as DescriptorFormat>::Command>,
+    PreparedFor<D, P, O, C, F>,
     PrepareFailed<Request<<D as super::Backend>::Addr, O, C>, <F as DescriptorFormat>::Error>,
 >;
 
@@ -286,7 +291,7 @@ impl<D: DmaDevice, P: DescriptorPool, O, C, T> InFlight<Prepared<D, P, O, C, T>>
     }
 }
 
-impl<D: DmaDevice, P: DescriptorPool, O, C, T> Held for Prepared<D, P, O, C, T> {
+impl<D: DmaDevice, P: DescriptorPool, O, C, T> Parts for Prepared<D, P, O, C, T> {
     type Bus = ScatterList<BusAddr>;
 
     fn held_bus(&self) -> &Self::Bus {

@@ -1,5 +1,8 @@
 //! [`BusSink`]: where the bus segments of a mapping go; [`BusSlots`], one over a slice, where there is no allocator.
 
+#[cfg(feature = "alloc")]
+use alloc::vec::Vec;
+
 use super::error::{MapError, Resource};
 use crate::{BusAddr, Segment};
 
@@ -40,6 +43,41 @@ impl BusSink for crate::ScatterList<BusAddr> {
     #[inline]
     fn expect(&mut self, segments: u64) {
         self.reserve(usize::try_from(segments).unwrap_or(0));
+    }
+}
+
+/// Hands segments on and remembers them, joined as sinks join them: for back ends that wrap another.
+#[cfg(feature = "alloc")]
+pub(crate) struct Recorder<'a, K: ?Sized> {
+    sink: &'a mut K,
+    bus: Vec<Segment<BusAddr>>,
+}
+
+#[cfg(feature = "alloc")]
+impl<'a, K: BusSink + ?Sized> Recorder<'a, K> {
+    pub(crate) const fn new(sink: &'a mut K) -> Self {
+        Self { sink, bus: Vec::new() }
+    }
+
+    pub(crate) fn into_segments(self) -> Vec<Segment<BusAddr>> {
+        self.bus
+    }
+}
+
+#[cfg(feature = "alloc")]
+impl<K: BusSink + ?Sized> BusSink for Recorder<'_, K> {
+    fn put(&mut self, segment: Segment<BusAddr>) -> Result<(), MapError> {
+        self.sink.put(segment)?;
+        let joined = self.bus.last().and_then(|last| last.joined(segment));
+        match self.bus.last_mut().zip(joined) {
+            Some((last, joined)) => *last = joined,
+            None => self.bus.push(segment),
+        }
+        Ok(())
+    }
+
+    fn expect(&mut self, segments: u64) {
+        self.sink.expect(segments);
     }
 }
 

@@ -21,7 +21,8 @@ pub enum MapPolicy {
     #[default]
     MayFail,
     /// Up to this many mappings at a time, each within the target's limits, do not: the device sets aside what they
-    /// need when the target is built. What breaks a limit still fails.
+    /// need when the target is built. What breaks a limit still fails. An IOMMU shares its addresses and table among devices
+    /// and can promise nothing, and so cannot a bounce pool on top of one.
     MustSucceed {
         /// Mappings at a time.
         transfers: u32,

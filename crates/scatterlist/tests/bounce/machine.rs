@@ -124,7 +124,7 @@ unsafe impl Memory for Ram {
         self.move_bytes(self.cpu, self.device, addr.raw(), len);
     }
 
-    fn invalidate(&self, addr: PhysAddr, len: u64) {
+    unsafe fn invalidate(&self, addr: PhysAddr, len: u64) {
         self.move_bytes(self.device, self.cpu, addr.raw(), len);
     }
 

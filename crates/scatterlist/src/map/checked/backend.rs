@@ -22,8 +22,8 @@ use super::ledger::{Judge, Ledger, When};
 use super::options::{LedgerOptions, OptionsError};
 use super::regions::Regions;
 use crate::map::{
-    Backend, Bounced, BusSink, CoherentLayout, CpuSync, DmaDirection, Leak, MapError, RawCoherent, Reach,
-    TargetError, Terms, Usage,
+    Backend, Bounced, BusSink, CoherentLayout, CpuSync, DmaDirection, Leak, MapError, MappingGuard,
+    RawCoherent, Reach, Recorder, TargetError, Terms, Usage,
 };
 use crate::sync::Spin;
 use crate::{Addr as _, BusAddr, CacheCoherence, CpuAddr, Limits, Segment, Segments};
@@ -91,57 +91,6 @@ pub struct CheckedMapping<M> {
     usage: Usage,
     bus_addr: BusAddr,
     bytes: u64,
-}
-
-/// Hands bus segments on and remembers them, joined as sinks join them.
-struct Recorder<'a, K: ?Sized> {
-    sink: &'a mut K,
-    bus: Vec<Segment<BusAddr>>,
-}
-
-impl<K: BusSink + ?Sized> BusSink for Recorder<'_, K> {
-    fn put(&mut self, segment: Segment<BusAddr>) -> Result<(), MapError> {
-        self.sink.put(segment)?;
-        let joined = self.bus.last().and_then(|last| last.joined(segment));
-        match self.bus.last_mut().zip(joined) {
-            Some((last, joined)) => *last = joined,
-            None => self.bus.push(segment),
-        }
-        Ok(())
-    }
-
-    fn expect(&mut self, segments: u64) {
-        self.sink.expect(segments);
-    }
-}
-
-/// Unmaps inside where what comes after a mapping unwinds.
-struct Undo<'a, D: Backend, S: Segments<Addr = D::Addr> + ?Sized> {
-    device: &'a D,
-    list: &'a S,
-    usage: Usage,
-    inner: Option<D::Mapping>,
-}
-
-impl<D: Backend, S: Segments<Addr = D::Addr> + ?Sized> Undo<'_, D, S> {
-    fn bounced_bytes(&self) -> u64 {
-        self.inner.as_ref().map_or(0, |inner| self.device.bounced_bytes(inner))
-    }
-
-    /// Gives the mapping out; it stays.
-    fn keep<T>(mut self, whole: impl FnOnce(D::Mapping) -> T) -> Result<T, MapError> {
-        // Nothing else takes it out of one that lives.
-        self.inner.take().map(whole).ok_or(MapError::Empty)
-    }
-}
-
-impl<D: Backend, S: Segments<Addr = D::Addr> + ?Sized> Drop for Undo<'_, D, S> {
-    fn drop(&mut self) {
-        if let Some(inner) = self.inner.take() {
-            // SAFETY: mapped just now with these, taken once, and told to no device; the caller keeps the list's memory.
-            unsafe { self.device.raw_unmap(self.list, self.usage, inner) };
-        }
-    }
 }
 
 fn spans<S: Segments + ?Sized>(list: &S) -> Vec<Span> {
@@ -364,7 +313,7 @@ unsafe impl<D: Backend, R: RawMutex> Backend for Checked<D, R> {
         K: BusSink + ?Sized,
     {
         let usage = terms.usage;
-        let mut recorder = Recorder { sink: bus, bus: Vec::new() };
+        let mut recorder = Recorder::new(bus);
         // SAFETY: the caller's promise is passed on.
         let inner = match unsafe { self.device.raw_map(list, terms, &mut recorder) } {
             Ok(inner) => inner,
@@ -374,15 +323,16 @@ unsafe impl<D: Backend, R: RawMutex> Backend for Checked<D, R> {
             }
         };
         // From here to the end code of the user's runs, such as an oracle of regions.
-        let undo = Undo { device: &self.device, list, usage, inner: Some(inner) };
-        let bus = recorder.bus;
+        // SAFETY: mapped just now with these, and told to no device; the caller keeps the list's memory.
+        let guard = unsafe { MappingGuard::new(&self.device, list, usage, inner) };
+        let bus = recorder.into_segments();
         let (cpu_spans, bus_spans) = (spans(list), spans(&bus[..]));
         let call = MapCall::new(MapKind::List, usage.direction, &cpu_spans, &bus_spans).error_checked();
         let call = if usage.sync == CpuSync::Skip { call.skip_cpu_sync() } else { call };
-        let id = self.record_map(call, &bus, terms, undo.bounced_bytes() > 0);
+        let id = self.record_map(call, &bus, terms, self.device.bounced_bytes(guard.mapping()) > 0);
         let bus_addr = bus.first().map_or(BusAddr::new(0), |segment| segment.addr());
         let bytes = bytes_of(&cpu_spans);
-        undo.keep(|inner| CheckedMapping { inner, id, usage, bus_addr, bytes })
+        Ok(CheckedMapping { inner: guard.keep(), id, usage, bus_addr, bytes })
     }
 
     unsafe fn raw_unmap<S>(&self, list: &S, usage: Usage, mapping: Self::Mapping)

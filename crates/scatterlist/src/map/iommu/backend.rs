@@ -58,7 +58,8 @@ impl<M: Memory, T: PageTable<Target = M::Addr>> Iommu<M, T> {
     /// the first granule, so that no bus address is 0.
     ///
     /// # Errors
-    /// [`TargetError::Bus`] for a limit that cannot be kept behind this table's granule or within its reach.
+    /// [`TargetError::Bus`] for a limit that cannot be kept behind this table's granule, [`TargetError::Window`] where no bus address
+    /// is left.
     pub fn new(memory: M, table: T, limits: &Limits) -> Result<Self, TargetError> {
         Self::with_lock(memory, table, limits)
     }
@@ -75,12 +76,7 @@ impl<M: Memory, T: PageTable<Target = M::Addr>, R: RawMutex> Iommu<M, T, R> {
         let hard = limits.hard();
         let lowest = hard.addr_min.max(granule);
         let highest = hard.addr_max.min(table.iova_max().raw());
-        let window = |_| TargetError::Bus {
-            limit: LimitId::AddrMax,
-            need: hard.addr_max,
-            what: "a page table whose addresses end at",
-            value: table.iova_max().raw(),
-        };
+        let window = |_| TargetError::Window { min: lowest, max: highest, granule };
         let addresses =
             IovaAllocator::new(granule, BusAddr::new(lowest), BusAddr::new(highest)).map_err(window)?;
         let reach = Reach::new(limits, &behind_granule(limits, granule)?);
@@ -198,7 +194,7 @@ impl From<PageMapError> for MapError {
             Table::OutOfRange { iova, bytes, last } => {
                 Self::OutOfReach { addr: iova, len: bytes, min: 0, max: last }
             }
-            Table::Misaligned { value, need, .. } => Self::Layout { len: value, align: need },
+            Table::Misaligned { value, need, .. } => Self::Misaligned { value, need },
             Table::Empty { .. } => Self::Empty,
         }
     }
@@ -315,7 +311,8 @@ unsafe impl<M: Memory, T: PageTable<Target = M::Addr>, R: RawMutex> Backend for 
     {
         self.domain.lock().leave(mapping.range, mapping.bytes);
         if usage.sync == CpuSync::Whole && usage.direction.device_writes() {
-            self.each(list, 0..u64::MAX, M::invalidate);
+            // SAFETY: the list is leased, and the device's bytes are wanted now.
+            self.each(list, 0..u64::MAX, |memory, addr, len| unsafe { memory.invalidate(addr, len) });
         }
     }
 
@@ -324,7 +321,8 @@ unsafe impl<M: Memory, T: PageTable<Target = M::Addr>, R: RawMutex> Backend for 
         S: Segments<Addr = M::Addr> + ?Sized,
     {
         if usage.direction.device_writes() {
-            self.each(list, range, M::invalidate);
+            // SAFETY: the list is leased, and the device's bytes are wanted now.
+            self.each(list, range, |memory, addr, len| unsafe { memory.invalidate(addr, len) });
         }
     }
 
@@ -348,7 +346,7 @@ unsafe impl<M: Memory, T: PageTable<Target = M::Addr>, R: RawMutex> Backend for 
         let align = layout.align.max(self.granule);
         // Words of 8 bytes are stored there, whatever the smallest page is.
         let whole = CoherentLayout { len, align: self.granule.max(8), addr_max: u64::MAX };
-        let shortage = MapError::Shortage { what: Resource::CoherentMemory, need: len, have: 0 };
+        let shortage = MapError::NoCoherent { len, align, addr_max: u64::MAX };
         let raw = self.memory.alloc_coherent(whole).ok_or(shortage)?;
         let coherent_max = self.reach.bus().hard_value(LimitId::CoherentAddrMax);
         let limit = coherent_max.min(self.reach.bus().hard().addr_max);

@@ -24,7 +24,7 @@ unsafe impl Memory for Flat {
 
     fn clean(&self, _addr: CpuAddr, _len: u64) {}
 
-    fn invalidate(&self, _addr: CpuAddr, _len: u64) {}
+    unsafe fn invalidate(&self, _addr: CpuAddr, _len: u64) {}
 
     fn alloc_coherent(&self, _layout: CoherentLayout) -> Option<RawCoherent<CpuAddr>> {
         None
