@@ -199,14 +199,20 @@ fn two_owners_of_one_cache_line_harm_each_other() {
 #[test]
 fn coherent_memory_keeps_its_layout() {
     let memory = memory(CacheCoherence::Synced);
-    for (len, align) in [(1, 1), (4096, 4096), (64, 1 << 16), (100, 8)] {
+    let raws = [(1, 1), (4096, 4096), (64, 1 << 16), (100, 8)].map(|(len, align)| {
         let raw = memory.alloc_coherent(CoherentLayout::new(len, align)).unwrap();
         assert_eq!((raw.addr.raw() % align.max(8), raw.cpu.raw() % 8), (0, 0));
-    }
+        raw
+    });
     let low = CoherentLayout { addr_max: BASE - 1, ..CoherentLayout::new(8, 8) };
     assert_eq!(memory.alloc_coherent(low), None);
     assert_eq!(memory.alloc_coherent(CoherentLayout::new(1 << 21, 8)), None);
     assert_eq!(memory.coherent_bytes(), 1 + 4096 + 64 + 100);
+    for raw in raws {
+        // SAFETY: allocated above, and nobody was told.
+        unsafe { memory.free_coherent(raw) };
+    }
+    assert_eq!(memory.coherent_bytes(), 0);
 }
 
 #[test]

@@ -314,7 +314,7 @@ fn a_device_does_not_reach_freed_coherent_memory_and_a_late_write_is_found() {
 }
 
 #[test]
-fn coherent_memory_that_a_device_holds_is_not_freed() {
+fn coherent_memory_that_a_device_holds_leaks_rather_than_being_freed() {
     let memory = memory(CacheCoherence::Synced);
     let machine = &machine(&memory, Offset::NONE);
     let device = device(machine);

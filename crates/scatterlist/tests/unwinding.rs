@@ -120,7 +120,7 @@ impl DeviceMemory for Jumpy {
 }
 
 #[test]
-fn a_memory_that_panics_leaves_nothing_mapped() {
+fn a_memory_that_panics_leaves_nothing_mapped_and_leaks_the_lease() {
     for at_the_start in [true, false] {
         let (heap, no) = (HeapMemory::default(), Cell::new(false));
         let memory = Jumpy { heap, handed_over: Cell::new(at_the_start), taken_back: no };

@@ -39,7 +39,8 @@ pub(crate) fn run(workspace: &Workspace, scratch: &Path, step: &mut Step) -> Res
     command.args(PACKAGES).args(["--target", &host]);
     command.arg("--target-dir").arg(workspace.target.join("asan"));
     let (name, value) = toolchain::BOOTSTRAP;
-    command.env(name, value).env("RUSTFLAGS", "-Zsanitizer=address");
+    // Frame pointers, so that a leak's stack reaches the function whose name says that it is meant.
+    command.env(name, value).env("RUSTFLAGS", "-Zsanitizer=address -Cforce-frame-pointers=yes");
     // The instrumented code is slow without any optimisation; debug assertions stay on.
     command.env("CARGO_PROFILE_DEV_OPT_LEVEL", "1");
     command.env("LSAN_OPTIONS", format!("suppressions={}:print_suppressions=0", suppressions.display()));
