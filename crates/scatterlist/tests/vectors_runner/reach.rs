@@ -18,15 +18,21 @@ pub(super) fn addr(mut case: Fields, _page: u64) -> Verdict {
     let limits = Limits::builder().hard(LimitId::AddrMax, addr_max).build().map_err(|e| e.to_string())?;
     let device = Direct::new(HeapMemory::default(), Offset::NONE, &limits).map_err(|e| e.to_string())?;
     let device = &device;
-    let run = match Segment::new(CpuAddr::new(addr), size) {
-        Ok(run) => run,
-        // Past the last address there is no memory that anybody could reach.
-        Err(_) => return same("reachable", &false, &expected),
+    let last = addr.checked_add(size.saturating_sub(1));
+    let Some(last) = last.filter(|_| size > 0) else {
+        // No bytes, or bytes past the last address: there is nothing that anybody could reach.
+        return same("reachable", &false, &expected);
+    };
+    // A segment ends before the last address, which is no memory of any machine. A run that includes it is asked for
+    // without it, and the limit for the rest.
+    let whole = last < u64::MAX;
+    let Ok(run) = Segment::new(CpuAddr::new(addr), if whole { size } else { size - 1 }) else {
+        return same("reachable", &(last <= addr_max), &expected);
     };
     // SAFETY: nobody reads or writes there: the device is coherent, and only asked whether it reaches.
     let lease = unsafe { Lease::from_raw(ScatterList::from(run), ()) };
     let reached = match device.map(lease, ToDevice) {
-        Ok(_) => true,
+        Ok(_) => whole || addr_max == u64::MAX,
         Err(failed) if matches!(failed.error, MapError::OutOfReach { .. }) => false,
         Err(failed) => return Err(failed.error.to_string()),
     };
