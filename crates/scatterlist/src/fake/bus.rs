@@ -16,9 +16,9 @@ use super::finding::{FakeFinding, Refusal};
 use super::resolve::{DeviceMemory as _, Resolve};
 use crate::map::{
     Backend, Bounced, BusSink, CoherentLayout, DmaDirection, Leak, MapError, MappingGuard, RawCoherent,
-    Reach, Recorder, TargetError, Terms, Usage, parts,
+    Recorder, TargetError, Terms, Usage, facts_of_inner, parts,
 };
-use crate::{Addr as _, BusAddr, CpuAddr, Limits, Segment, Segments};
+use crate::{Addr as _, BusAddr, Limits, Segment, Segments};
 
 /// Findings kept; later ones are counted nowhere.
 const FINDINGS_MAX: usize = 4096;
@@ -210,13 +210,7 @@ unsafe impl<D: Resolve> Backend for Bus<D> {
     type Addr = D::Addr;
     type Mapping = BusMapping<D::Mapping>;
 
-    fn reach(&self) -> &Reach {
-        self.inner.reach()
-    }
-
-    fn list_limits(&self, limits: &Limits) -> Result<Limits, TargetError> {
-        self.inner.list_limits(limits)
-    }
+    facts_of_inner!(self => self.inner);
 
     fn bounces(&self) -> bool {
         self.inner.bounces()
@@ -331,18 +325,6 @@ unsafe impl<D: Resolve> Backend for Bus<D> {
         self.state.borrow_mut().live.remove(&(bus.raw(), u64::MAX));
         // SAFETY: the caller's promise is passed on.
         unsafe { self.inner.raw_free_coherent(raw, bus) };
-    }
-
-    fn cpu_addr(&self, addr: Self::Addr, len: u64) -> Option<CpuAddr> {
-        self.inner.cpu_addr(addr, len)
-    }
-
-    fn granule_len(&self) -> u64 {
-        self.inner.granule_len()
-    }
-
-    fn write_back(&self, addr: D::Addr, len: u64) {
-        self.inner.write_back(addr, len);
     }
 
     fn leaked(&self, leak: Leak) {

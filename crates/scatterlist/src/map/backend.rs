@@ -141,6 +141,37 @@ pub unsafe trait Backend {
     fn leaked(&self, leak: Leak);
 }
 
+/// What a back end says of itself where it is what the one beneath says.
+macro_rules! facts_of_inner {
+    ($this:ident => $inner:expr) => {
+        fn reach(&$this) -> &$crate::map::Reach {
+            $inner.reach()
+        }
+
+        fn list_limits(
+            &$this,
+            limits: &$crate::Limits,
+        ) -> Result<$crate::Limits, $crate::map::TargetError> {
+            $inner.list_limits(limits)
+        }
+
+        fn granule_len(&$this) -> u64 {
+            $inner.granule_len()
+        }
+
+        fn write_back(&$this, addr: Self::Addr, len: u64) {
+            $inner.write_back(addr, len);
+        }
+
+        fn cpu_addr(&$this, addr: Self::Addr, len: u64) -> Option<$crate::CpuAddr> {
+            $inner.cpu_addr(addr, len)
+        }
+    };
+}
+
+#[cfg(feature = "alloc")]
+pub(crate) use facts_of_inner;
+
 /// Passes every call on to what a pointer points to.
 macro_rules! by_pointer {
     ($(#[$attribute:meta])* $pointer:ty) => {
@@ -150,13 +181,7 @@ macro_rules! by_pointer {
             type Addr = D::Addr;
             type Mapping = D::Mapping;
 
-            fn reach(&self) -> &super::Reach {
-                (**self).reach()
-            }
-
-            fn list_limits(&self, limits: &Limits) -> Result<Limits, TargetError> {
-                (**self).list_limits(limits)
-            }
+            facts_of_inner!(self => (**self));
 
             fn bounces(&self) -> bool {
                 (**self).bounces()
@@ -231,18 +256,6 @@ macro_rules! by_pointer {
             unsafe fn raw_free_coherent(&self, raw: RawCoherent<Self::Addr>, bus: BusAddr) {
                 // SAFETY: the caller's promise is passed on.
                 unsafe { (**self).raw_free_coherent(raw, bus) }
-            }
-
-            fn cpu_addr(&self, addr: Self::Addr, len: u64) -> Option<CpuAddr> {
-                (**self).cpu_addr(addr, len)
-            }
-
-            fn granule_len(&self) -> u64 {
-                (**self).granule_len()
-            }
-
-            fn write_back(&self, addr: Self::Addr, len: u64) {
-                (**self).write_back(addr, len);
             }
 
             fn leaked(&self, leak: Leak) {

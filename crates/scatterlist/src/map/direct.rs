@@ -8,13 +8,13 @@ use core::ops::Range;
 use core::panic::Location;
 
 use super::backend::Backend;
+use super::caches::Caches;
 use super::error::{MapError, TargetError};
 use super::memory::{CoherentLayout, Leak, Memory, RawCoherent};
-use super::parts::parts;
 use super::sink::BusSink;
 use super::terms::{Bounced, Terms, Usage};
 use super::{CpuSync, Reach};
-use crate::{Addr, BusAddr, CacheCoherence, CpuAddr, LimitId, Limits, Segment, Segments, Totals};
+use crate::{Addr, BusAddr, CpuAddr, LimitId, Limits, Segment, Segments, Totals};
 
 /// A device that sees memory at a fixed offset.
 ///
@@ -141,15 +141,8 @@ impl<M: Memory> Direct<M> {
             && end.is_some_and(|end| end.saturating_sub(1) <= hard.addr_max)
     }
 
-    fn each<S>(&self, list: &S, range: Range<u64>, act: impl Fn(&M, M::Addr, u64))
-    where
-        S: Segments<Addr = M::Addr> + ?Sized,
-    {
-        if self.reach.bus().memory().coherence() == CacheCoherence::Synced {
-            for part in parts(list, range) {
-                act(&self.memory, part.addr(), part.len());
-            }
-        }
+    fn caches(&self) -> Caches<'_, M> {
+        Caches::of(&self.memory, self.reach.bus())
     }
 }
 
@@ -228,7 +221,7 @@ unsafe impl<M: Memory> Backend for Direct<M> {
             }
         }
         if terms.usage.sync == CpuSync::Whole {
-            self.each(list, 0..u64::MAX, M::clean);
+            self.caches().clean(list, 0..u64::MAX);
         }
         Ok(())
     }
@@ -239,7 +232,7 @@ unsafe impl<M: Memory> Backend for Direct<M> {
     {
         if usage.sync == CpuSync::Whole && usage.direction.device_writes() {
             // SAFETY: the list is leased, and the device's bytes are wanted now.
-            self.each(list, 0..u64::MAX, |memory, addr, len| unsafe { memory.invalidate(addr, len) });
+            unsafe { self.caches().invalidate(list, 0..u64::MAX) };
         }
     }
 
@@ -249,7 +242,7 @@ unsafe impl<M: Memory> Backend for Direct<M> {
     {
         if usage.direction.device_writes() {
             // SAFETY: the list is leased, and the device's bytes are wanted now.
-            self.each(list, range, |memory, addr, len| unsafe { memory.invalidate(addr, len) });
+            unsafe { self.caches().invalidate(list, range) };
         }
     }
 
@@ -257,7 +250,7 @@ unsafe impl<M: Memory> Backend for Direct<M> {
     where
         S: Segments<Addr = M::Addr> + ?Sized,
     {
-        self.each(list, range, M::clean);
+        self.caches().clean(list, range);
     }
 
     fn visit_bounces(&self, (): &(), _visit: &mut dyn FnMut(Bounced)) {}
@@ -299,9 +292,7 @@ unsafe impl<M: Memory> Backend for Direct<M> {
     }
 
     fn write_back(&self, addr: M::Addr, len: u64) {
-        if self.reach.bus().memory().coherence() == CacheCoherence::Synced {
-            self.memory.clean(addr, len);
-        }
+        self.caches().clean_run(addr, len);
     }
 
     fn leaked(&self, leak: Leak) {

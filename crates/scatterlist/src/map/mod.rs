@@ -11,6 +11,7 @@ mod backend;
 mod bounce;
 #[cfg(feature = "alloc")]
 mod bytes;
+mod caches;
 #[cfg(feature = "alloc")]
 pub mod checked;
 #[cfg(feature = "alloc")]
@@ -45,6 +46,8 @@ mod translate;
 pub mod translation_table;
 
 pub use backend::Backend;
+#[cfg(feature = "alloc")]
+pub(crate) use backend::facts_of_inner;
 #[cfg(feature = "alloc")]
 pub use bounce::{Bounce, BounceError, BounceFailed, BounceLayout, BounceMapping};
 #[cfg(feature = "alloc")]

@@ -19,8 +19,7 @@ use core::panic::Location;
 
 use lock_api::{Mutex, RawMutex};
 
-use super::super::Reach;
-use super::super::backend::Backend;
+use super::super::backend::{Backend, facts_of_inner};
 use super::super::error::{MapError, Resource, TargetError};
 use super::super::memory::{CoherentLayout, Leak, RawCoherent};
 use super::super::sink::BusSink;
@@ -312,13 +311,7 @@ unsafe impl<D: Backend, O, R: RawMutex> Backend for Bounce<D, O, R> {
     type Addr = D::Addr;
     type Mapping = BounceMapping<D::Addr, D::Mapping>;
 
-    fn reach(&self) -> &Reach {
-        self.inner.reach()
-    }
-
-    fn list_limits(&self, limits: &Limits) -> Result<Limits, TargetError> {
-        self.inner.list_limits(limits)
-    }
+    facts_of_inner!(self => self.inner);
 
     fn bounces(&self) -> bool {
         true
@@ -473,18 +466,6 @@ unsafe impl<D: Backend, O, R: RawMutex> Backend for Bounce<D, O, R> {
     unsafe fn raw_free_coherent(&self, raw: RawCoherent<D::Addr>, bus: BusAddr) {
         // SAFETY: the caller's promise is passed on.
         unsafe { self.inner.raw_free_coherent(raw, bus) };
-    }
-
-    fn cpu_addr(&self, addr: D::Addr, len: u64) -> Option<CpuAddr> {
-        self.inner.cpu_addr(addr, len)
-    }
-
-    fn granule_len(&self) -> u64 {
-        self.inner.granule_len()
-    }
-
-    fn write_back(&self, addr: D::Addr, len: u64) {
-        self.inner.write_back(addr, len);
     }
 
     fn leaked(&self, leak: Leak) {

@@ -23,10 +23,10 @@ use super::options::{LedgerOptions, OptionsError};
 use super::regions::Regions;
 use crate::map::{
     Backend, Bounced, BusSink, CoherentLayout, CpuSync, DmaDirection, Leak, MapError, MappingGuard,
-    RawCoherent, Reach, Recorder, TargetError, Terms, Usage,
+    RawCoherent, Recorder, TargetError, Terms, Usage, facts_of_inner,
 };
 use crate::sync::Spin;
-use crate::{Addr as _, BusAddr, CacheCoherence, CpuAddr, Limits, Segment, Segments};
+use crate::{Addr as _, BusAddr, CacheCoherence, Limits, Segment, Segments};
 
 /// A back end around another, `D`, that finds the misuse of it. `R` is the lock around the record; a kernel that maps in an
 /// interrupt handler needs one that keeps interrupts off.
@@ -286,13 +286,7 @@ unsafe impl<D: Backend, R: RawMutex> Backend for Checked<D, R> {
     type Addr = D::Addr;
     type Mapping = CheckedMapping<D::Mapping>;
 
-    fn reach(&self) -> &Reach {
-        self.device.reach()
-    }
-
-    fn list_limits(&self, limits: &Limits) -> Result<Limits, TargetError> {
-        self.device.list_limits(limits)
-    }
+    facts_of_inner!(self => self.device);
 
     fn bounces(&self) -> bool {
         self.device.bounces()
@@ -418,18 +412,6 @@ unsafe impl<D: Backend, R: RawMutex> Backend for Checked<D, R> {
             // that nobody uses it.
             unsafe { self.device.raw_free_coherent(raw, bus) };
         }
-    }
-
-    fn cpu_addr(&self, addr: D::Addr, len: u64) -> Option<CpuAddr> {
-        self.device.cpu_addr(addr, len)
-    }
-
-    fn granule_len(&self) -> u64 {
-        self.device.granule_len()
-    }
-
-    fn write_back(&self, addr: D::Addr, len: u64) {
-        self.device.write_back(addr, len);
     }
 
     fn leaked(&self, leak: Leak) {

@@ -16,13 +16,13 @@ use lock_api::{Mutex, RawMutex};
 use super::iova::{IovaAllocator, IovaError, IovaRange, IovaRequest};
 use super::layout::{Layout, LayoutError, LayoutRules};
 use super::page_table::{LeafCursor as _, PageMapError, PageTable};
-use crate::map::parts::parts;
+use crate::map::caches::Caches;
 use crate::map::{
     Backend, Bounced, BusSink, CoherentLayout, CpuSync, DmaDirection, Leak, MapError, Memory, RawCoherent,
     Reach, Resource, TargetError, Terms, Usage,
 };
 use crate::sync::Spin;
-use crate::{Addr as _, BusAddr, CacheCoherence, CpuAddr, LimitId, Limits, Segments};
+use crate::{Addr as _, BusAddr, CpuAddr, LimitId, Limits, Segments};
 
 /// Devices behind one page table. `R` is the lock around the table and the bus addresses.
 ///
@@ -120,15 +120,8 @@ impl<M: Memory, T: PageTable<Target = M::Addr>, R: RawMutex> Iommu<M, T, R> {
         LayoutRules { granule: self.granule, boundary, segment_len_max: hard.segment_len_max }
     }
 
-    fn each<S>(&self, list: &S, range: Range<u64>, act: impl Fn(&M, M::Addr, u64))
-    where
-        S: Segments<Addr = M::Addr> + ?Sized,
-    {
-        if self.reach.bus().memory().coherence() == CacheCoherence::Synced {
-            for part in parts(list, range) {
-                act(&self.memory, part.addr(), part.len());
-            }
-        }
+    fn caches(&self) -> Caches<'_, M> {
+        Caches::of(&self.memory, self.reach.bus())
     }
 }
 
@@ -300,7 +293,7 @@ unsafe impl<M: Memory, T: PageTable<Target = M::Addr>, R: RawMutex> Backend for 
             return Err(error);
         }
         if terms.usage.sync == CpuSync::Whole {
-            self.each(list, 0..u64::MAX, M::clean);
+            self.caches().clean(list, 0..u64::MAX);
         }
         Ok(IommuMapping { range, bytes })
     }
@@ -312,7 +305,7 @@ unsafe impl<M: Memory, T: PageTable<Target = M::Addr>, R: RawMutex> Backend for 
         self.domain.lock().leave(mapping.range, mapping.bytes);
         if usage.sync == CpuSync::Whole && usage.direction.device_writes() {
             // SAFETY: the list is leased, and the device's bytes are wanted now.
-            self.each(list, 0..u64::MAX, |memory, addr, len| unsafe { memory.invalidate(addr, len) });
+            unsafe { self.caches().invalidate(list, 0..u64::MAX) };
         }
     }
 
@@ -322,7 +315,7 @@ unsafe impl<M: Memory, T: PageTable<Target = M::Addr>, R: RawMutex> Backend for 
     {
         if usage.direction.device_writes() {
             // SAFETY: the list is leased, and the device's bytes are wanted now.
-            self.each(list, range, |memory, addr, len| unsafe { memory.invalidate(addr, len) });
+            unsafe { self.caches().invalidate(list, range) };
         }
     }
 
@@ -330,7 +323,7 @@ unsafe impl<M: Memory, T: PageTable<Target = M::Addr>, R: RawMutex> Backend for 
     where
         S: Segments<Addr = M::Addr> + ?Sized,
     {
-        self.each(list, range, M::clean);
+        self.caches().clean(list, range);
     }
 
     fn visit_bounces(&self, _: &IommuMapping, _visit: &mut dyn FnMut(Bounced)) {}
@@ -385,9 +378,7 @@ unsafe impl<M: Memory, T: PageTable<Target = M::Addr>, R: RawMutex> Backend for 
     }
 
     fn write_back(&self, addr: M::Addr, len: u64) {
-        if self.reach.bus().memory().coherence() == CacheCoherence::Synced {
-            self.memory.clean(addr, len);
-        }
+        self.caches().clean_run(addr, len);
     }
 
     fn leaked(&self, leak: Leak) {
