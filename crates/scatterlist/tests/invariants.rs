@@ -98,12 +98,16 @@ fn page(root: &Path) -> String {
 
 /// Links of the source lead nowhere from another page: their words stay.
 fn linkless(line: &str) -> String {
-    let mut plain = line.replace("[`", "`").replace("`]", "`");
-    while let Some(start) = plain.find("`(") {
-        let Some(len) = plain[start..].find(')') else { break };
-        plain.replace_range(start + 1..=start + len, "");
+    let mut plain = String::new();
+    let mut rest = line;
+    while let Some((before, after)) = rest.split_once('[') {
+        let Some((words, behind)) = after.split_once(']') else { break };
+        plain += before;
+        plain += words;
+        let target = behind.strip_prefix('(').and_then(|target| target.split_once(')'));
+        rest = target.map_or(behind, |(_, behind)| behind);
     }
-    plain
+    plain + rest
 }
 
 fn skipped(reason: &str) {
