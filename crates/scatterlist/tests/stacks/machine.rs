@@ -18,7 +18,6 @@ use crate::ways::{Format, PAGE, SGL, Way};
 
 /// Where the memory of a machine lies: three arenas, of which the second straddles 4 GiB and the third lies above.
 const ARENAS: [u64; 3] = [0x100_0000, 0xffff_0000, 0x2_0000_0000];
-const ARENA_LEN: u64 = 1 << 18;
 /// Below 4 GiB, for bounce pools.
 const POOL: u64 = 0x4000_0000;
 
@@ -49,6 +48,8 @@ pub(crate) struct Case {
     /// Pairs of a hole and a run behind it.
     pub(crate) runs: Vec<(u64, u64)>,
     pub(crate) first: u64,
+    /// Bytes of an arena.
+    pub(crate) arena_len: u64,
     /// Which arena.
     pub(crate) high: u64,
     pub(crate) to_device: bool,
@@ -84,13 +85,14 @@ impl Case {
     fn memory(&self) -> Memory {
         let coherence = if self.synced { CacheCoherence::Synced } else { CacheCoherence::Coherent };
         let [low, middle, high] = ARENAS;
-        FakeMemory::physical(coherence, low, ARENA_LEN)
+        let len = self.arena_len;
+        FakeMemory::physical(coherence, low, len)
             .unwrap()
-            .with_arena(middle, ARENA_LEN)
+            .with_arena(middle, len)
             .unwrap()
-            .with_arena(high, ARENA_LEN)
+            .with_arena(high, len)
             .unwrap()
-            .with_arena(POOL, 4 * ARENA_LEN)
+            .with_arena(POOL, 4 * len)
             .unwrap()
     }
 
@@ -130,7 +132,7 @@ impl Case {
     ) -> Result<(), TestCaseError> {
         let hardware = &Device::new(bus, limits);
         if stack.bounces() {
-            let pool = memory.take_at(&[(PhysAddr::new(POOL), 2 * ARENA_LEN)]).unwrap();
+            let pool = memory.take_at(&[(PhysAddr::new(POOL), 2 * self.arena_len)]).unwrap();
             let layout = BounceLayout { slot_len: 2048, set_slots: 128 };
             let bounce = &Bounce::new(bus, pool, layout).map_err(|failed| failed.error).unwrap();
             self.perhaps_checked(stack, memory, bounce, hardware)?;

@@ -12,7 +12,7 @@ mod ways;
 use proptest::prelude::*;
 
 use machine::{Case, Stack};
-use ways::Format;
+use ways::{Format, PAGE};
 
 fn runs() -> impl Strategy<Value = Vec<(u64, u64)>> {
     // Within a page, whole pages, and ragged in any way; with holes or adjacent.
@@ -48,7 +48,40 @@ prop_compose! {
         transfer in prop_oneof![Just(u64::MAX), Just(1 << 15), Just(4096_u64)],
     ) -> Case {
         Case {
-            runs, first, high, to_device, synced, checked, format, addr_max, boundary, longest, align, offset_mask, transfer,
+            runs, first, arena_len: 1 << 18, high, to_device, synced, checked, format, addr_max, boundary, longest, align, offset_mask, transfer,
+        }
+    }
+}
+
+/// A list of so many pages in three runs of which the first starts at `first`, told by PRPs.
+fn pages(count: u64, first: u64, to_device: bool, checked: bool) -> Case {
+    let third = count / 3 * PAGE;
+    Case {
+        runs: vec![(0, third - first), (PAGE, third), (PAGE, count * PAGE - 2 * third - 100)],
+        first,
+        arena_len: 8 << 20,
+        high: 2,
+        to_device,
+        synced: true,
+        checked,
+        format: Format::Prp { lists: 3 },
+        addr_max: u64::MAX,
+        boundary: 0,
+        longest: u64::MAX,
+        align: 4,
+        offset_mask: 4095,
+        transfer: u64::MAX,
+    }
+}
+
+/// A list page holds 512 entries, the last of them a link where more than one is left.
+#[test]
+fn lists_of_one_to_three_pages_arrive() {
+    for (turn, count) in [3, 513, 514, 1023, 1024, 1025, 1400].into_iter().enumerate() {
+        let first = [0, 512, 4092][turn % 3];
+        let case = pages(count, first, turn % 2 == 0, turn % 3 == 0);
+        for stack in [Stack::Up, Stack::Iommu, Stack::Bounce, Stack::BounceIommu] {
+            case.run(stack).unwrap_or_else(|error| panic!("{count} pages, {stack:?}: {error}"));
         }
     }
 }
