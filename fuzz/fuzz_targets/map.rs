@@ -5,7 +5,7 @@
 
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
 use libfuzzer_sys::fuzz_target;
-use scatterlist::fake::{Bus, Device, FakeMemory, FakeOwner, FakeFault, Resolve, Work};
+use scatterlist::fake::{Bus, Device, FakeFault, FakeMemory, FakeOwner, Resolve, Work};
 use scatterlist::map::iommu::{FourLevelTable, Iommu, table};
 use scatterlist::map::{
     Both, Bounce, BounceLayout, Coherent, CoherentLayout, Direct, DmaDevice, DmaDirection, FromDevice,
