@@ -73,7 +73,7 @@ pub enum PrepareError<E: core::error::Error + 'static> {
     #[error(transparent)]
     Map(#[from] MapError),
     /// It could not be encoded.
-    #[error("the request cannot be encoded")]
+    #[error("the request cannot be encoded: {0}")]
     Encode(#[source] E),
 }
 
