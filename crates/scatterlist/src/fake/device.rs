@@ -90,7 +90,7 @@ pub struct Done {
 impl<'b, D: Resolve> Device<'b, D> {
     /// Puts a device with limits of its own on a bus.
     pub fn new(bus: &'b Bus<D>, limits: &Limits) -> Self {
-        Self { bus, limits: limits.with_copy_below(0), watch: None, state: RefCell::default() }
+        Self { bus, limits: *limits, watch: None, state: RefCell::default() }
     }
 
     /// Tells `watch`, the checker above the bus, of each access, refused or not.

@@ -14,7 +14,7 @@ use super::error::MapError;
 use super::mapped::{MapFailed, MapResult, Mapped};
 use super::memory::CoherentLayout;
 use super::target::DmaTarget;
-use super::terms::{CpuSync, Terms, Usage};
+use super::terms::{CpuSync, Usage};
 use crate::{CpuAddr, Lease, OwnedBytes};
 
 /// What a driver calls.
@@ -43,15 +43,13 @@ pub trait DmaDevice: Backend + Clone {
         lease: Lease<Self::Addr, O>,
         direction: Dir,
     ) -> MapResult<Self, O, Dir> {
-        let reach = self.reach();
         let usage = Usage {
             direction: direction.value(),
             sync: CpuSync::Whole,
             reserved: false,
             place: Location::caller(),
         };
-        let terms = Terms { bus_limits: reach.bus_memory(), list_limits: reach.list_memory(), usage };
-        Mapped::map(self.clone(), lease, direction, &terms)
+        Mapped::map(self.clone(), lease, direction, &self.reach().terms(usage))
     }
 
     /// Maps one buffer.

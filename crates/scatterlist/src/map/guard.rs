@@ -1,6 +1,7 @@
 //! [`MappingGuard`]: a mapping of the back end beneath, which ends where code of the user's unwinds.
 //!
-//! For back ends that wrap another and call out (to an oracle, to memory) between its mapping and their own answer.
+//! For whoever calls out between a mapping and its end: back ends that wrap another (to an oracle, to memory), and the scope
+//! of a borrow (to the user's closure).
 #![expect(unsafe_code, reason = "ends a mapping; see the invariants of MappingGuard")]
 
 use core::mem::ManuallyDrop;
@@ -31,11 +32,13 @@ impl<'a, D: Backend, S: Segments<Addr = D::Addr> + ?Sized> MappingGuard<'a, D, S
         Self { device, list, usage, inner: ManuallyDrop::new(inner) }
     }
 
+    #[cfg(feature = "alloc")]
     pub(crate) fn mapping(&self) -> &D::Mapping {
         &self.inner
     }
 
     /// Gives the mapping out; it stays.
+    #[cfg(feature = "alloc")]
     pub(crate) fn keep(self) -> D::Mapping {
         let mut whole = ManuallyDrop::new(self);
         // SAFETY: (3) `whole` is neither dropped nor used again.

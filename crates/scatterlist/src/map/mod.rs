@@ -23,7 +23,6 @@ mod direction;
 mod error;
 #[cfg(feature = "alloc")]
 mod flight;
-#[cfg(feature = "alloc")]
 mod guard;
 mod hardware;
 #[cfg(feature = "alloc")]

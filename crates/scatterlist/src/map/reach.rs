@@ -5,6 +5,7 @@
 
 use super::backend::Backend;
 use super::error::TargetError;
+use super::terms::{Terms, Usage};
 use crate::Limits;
 
 /// The limits of a device or target in both views.
@@ -49,6 +50,11 @@ impl Reach {
     #[must_use]
     pub const fn bus_memory(&self) -> &Limits {
         &self.bus_memory
+    }
+
+    /// Returns the terms of a mapping that is used so.
+    pub(crate) const fn terms(&self, usage: Usage) -> Terms<'_> {
+        Terms { bus_limits: &self.bus_memory, list_limits: &self.list_memory, usage }
     }
 
     /// Returns the rules for memory alone, in the addresses of lists.

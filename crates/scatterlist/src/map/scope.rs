@@ -10,10 +10,11 @@ use core::panic::Location;
 use super::backend::Backend;
 use super::direction::{Both, FromDevice, MapDirection, ToDevice};
 use super::error::MapError;
+use super::guard::MappingGuard;
 use super::hardware::Hardware;
 use super::sink::BusSlots;
 use super::target::DmaTarget;
-use super::terms::{CpuSync, Usage};
+use super::terms::CpuSync;
 use crate::{Addr, BusAddr, CpuAddr, Segment};
 
 /// Borrowed memory that a device may use in direction `Dir`, as segments that the caller provides.
@@ -94,29 +95,19 @@ fn gather(
     Ok(places)
 }
 
-/// Ends the mapping, whatever happens in the closure.
+/// Makes the hardware let go and then ends the mapping, whatever happens in the closure. The mapping ends as well where
+/// quiescing unwinds: fields are dropped all the same.
 struct Guard<'a, D: Backend, H: Hardware> {
-    device: &'a D,
     hardware: &'a H,
-    list: &'a [Segment<D::Addr>],
     bus: &'a [Segment<BusAddr>],
-    usage: Usage,
-    mapping: Option<D::Mapping>,
     told: bool,
+    _mapping: MappingGuard<'a, D, [Segment<D::Addr>]>,
 }
 
 impl<D: Backend, H: Hardware> Drop for Guard<'_, D, H> {
     fn drop(&mut self) {
-        if core::mem::take(&mut self.told) {
-            // Unmaps, also where quiescing unwinds.
-            let guard = Guard { mapping: self.mapping.take(), ..*self };
+        if self.told {
             self.hardware.quiesce(self.bus);
-            drop(guard);
-        }
-        if let Some(mapping) = self.mapping.take() {
-            // SAFETY: the parts of one mapping, taken once; the memory is still borrowed; the hardware has let go (2), or
-            // was never told.
-            unsafe { self.device.raw_unmap(self.list, self.usage, mapping) };
         }
     }
 }
@@ -164,8 +155,11 @@ where
     let mut bus = BusSlots::new(slots);
     // SAFETY: the memory is borrowed for longer than this call (1), and the guard ends the mapping before it returns.
     let mapping = unsafe { target.device().raw_map(list, &terms, &mut bus)? };
-    let (device, bus, usage) = (target.device(), bus.as_slice(), terms.usage);
-    let mut guard = Guard { device, hardware, list, bus, usage, mapping: Some(mapping), told: false };
+    // SAFETY: mapped just now with these; the memory is still borrowed when the guard ends it, and the hardware was not told
+    // or has let go by then (2).
+    let mapping = unsafe { MappingGuard::new(target.device(), list, terms.usage, mapping) };
+    let bus = bus.as_slice();
+    let mut guard = Guard { hardware, bus, told: false, _mapping: mapping };
     terms.check(bus)?;
     guard.told = true;
     let done = work(bus, hardware);

@@ -135,7 +135,7 @@ impl<D: Backend, P> DmaTarget<D, P> {
     ) -> Terms<'_> {
         let reserved = self.policy != MapPolicy::MayFail;
         let usage = Usage { direction, sync, reserved, place };
-        Terms { bus_limits: self.reach.bus_memory(), list_limits: self.reach.list_memory(), usage }
+        self.reach.terms(usage)
     }
 }
 

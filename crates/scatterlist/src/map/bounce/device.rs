@@ -55,8 +55,9 @@ use crate::{Addr, BusAddr, CpuAddr, Lease, LimitId, Limits, Segments};
 /// # Invariants
 /// 1. `memory` is the lease of all sets of `state`, so the bytes are valid and nobody else's while it lives. It is forgotten,
 ///    never dropped, while a run is out: a device may still use that.
-/// 2. No two sets share a byte, and no two runs. A run is in one place at a time: free in `slots`, in one region, or held by one mapping or one unfinished draft. Who
-///    has it is alone with its slots, but for a device. The CPU sees all of a set at the set's address: asked when it was made.
+/// 2. No two sets share a byte, and no two runs. A run is in one place at a time: free in `slots`, in one region, or held
+///    by one mapping or one unfinished draft. Who has it is alone with its slots, but for a device. The CPU sees all of a
+///    set at the set's address: asked when it was made.
 /// 3. A span's `pool` bytes lie within a run that its mapping holds; its `list` is where the device beneath said that the CPU
 ///    sees these bytes of the mapping's list.
 /// 4. The CPU wrote nothing but zeros to slots that are free or in a region.
