@@ -25,7 +25,7 @@ usage: cargo xtask <task>
   test [NAME]     every check and every test; with NAME only the tests whose name contains it
   fuzz NAME       one target of fuzz/ for longer  [--seconds N]
   bench copy      file to file beside dd, cp and fio  [--rounds N] [--size SIZE] [--dir DIR]
-  bench core      the planner and the list beside their peers  [--rounds N]
+  bench core      list, planner, encoders and mapping beside their peers  [--rounds N]
 
 Figures go to target/bench/*.json. BULKIO_BIN=FILE benches that file instead of the built command.";
 
