@@ -330,6 +330,30 @@ fn a_full_record_says_so_once_and_accuses_nobody() {
     assert_eq!((ledger.unrecorded(), ledger.unmap(Call::single(bus(B), 64, ToDevice)).len()), (0, 1));
 }
 
+/// A check and an unmapping name a mapping by its address alone. Here they belong to one that is not recorded, and what
+/// the record knows there is another, that was not checked yet.
+#[test]
+fn with_a_full_record_a_check_may_have_been_for_another() {
+    let options = LedgerOptions { spans_max: 2, ..LedgerOptions::default() };
+    let mut ledger = Ledger::with_options(Limits::default(), options).expect("valid options");
+    let (addr, call) = (bus(B), Call::single(bus(B), 64, ToDevice));
+    map_checked(&mut ledger, MapKind::Single, B + 0x1000, 64, ToDevice);
+    let spans = [Span::new(B, 64)];
+    let memory = memory(&spans);
+    let found = told!(ledger.map(MapCall::new(MapKind::Single, ToDevice, &memory, &spans)));
+    expect(found, |place| vec![Finding::RecordFull { place, spans: 2, live: 2, max: 2 }]);
+    ledger.check_error(addr);
+    assert_eq!(ledger.unmap(Call::single(bus(B + 0x1000), 64, ToDevice)), [], "that makes room");
+    map(&mut ledger, MapKind::Single, B, 64, ToDevice);
+    assert_eq!(ledger.unmap(call), [], "this may end the first of the two, which was checked");
+    ledger.check_error(addr);
+    assert_eq!(ledger.unmap(call), []);
+    assert_eq!(ledger.release(), []);
+    map(&mut ledger, MapKind::Single, B, 64, ToDevice);
+    let found = told!(ledger.unmap(call));
+    assert!(matches!(found.1[..], [Finding::ErrorUnchecked { .. }]), "after a release all is recorded again");
+}
+
 #[test]
 fn findings_past_the_most_are_counted() {
     let options = LedgerOptions { findings_max: 2, ..LedgerOptions::default() };

@@ -171,7 +171,8 @@ impl Ledger {
     }
 
     /// Returns how many mappings were not recorded since the last release (see [`LedgerOptions::spans_max`]). Unless
-    /// it is 0, an address that is not known is no finding: it may be one of those.
+    /// it is 0, an address that is not known is no finding, nor is a check for failure that is missing: a call may mean
+    /// one of those.
     #[must_use]
     pub const fn unrecorded(&self) -> u64 {
         self.unrecorded

@@ -169,7 +169,8 @@ impl Ledger {
             self.report(Finding::UnmapDirection { place, direction, mapping });
         }
         if unchecked {
-            self.report(Finding::ErrorUnchecked { place, mapping });
+            // A mapping that is not recorded may have been meant, whose check found nothing to mark.
+            self.report_if_complete(Finding::ErrorUnchecked { place, mapping });
         }
     }
 
