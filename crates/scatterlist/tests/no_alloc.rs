@@ -137,5 +137,7 @@ fn appending_to_reserved_memory_allocates_nothing() {
     list.clear();
     assert_eq!(allocations(|| fill(&mut list)), 0, "cleared and warm");
     let few = &segments[..4];
+    let mut short = ScatterList::<PhysAddr>::new();
+    assert_eq!(allocations(|| short.reserve(4)), 0, "a few segments need no memory");
     assert_eq!(allocations(|| drop(ScatterList::from_segments(few.iter().copied()))), 0, "a few segments");
 }

@@ -2,18 +2,23 @@
 //! is refused before anything is mapped, every failure undoes all of it and gives the request back as it was, and what is
 //! prepared and dropped goes back too, unless a device may hold it.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
+#![expect(unsafe_code, reason = "takes back what no device was told of")]
 
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use scatterlist::desc::{PrpFormat, SglFormat, sgl};
-use scatterlist::fake::FakeOwner;
+use scatterlist::desc::prp::Prps;
+use scatterlist::desc::{DescriptorFormat, DescriptorMemory, PrpFormat, SglFormat, sgl};
+use scatterlist::fake::{FakeFinding, FakeOwner};
 use scatterlist::map::{
-    DescriptorPool as _, DmaDevice as _, DmaPool, DmaTarget, MapError, Offset, PoolLayout, PrepareError,
-    PrepareFailed, Resource, prepare,
+    DescriptorPool as _, DmaDevice as _, DmaPool, DmaTarget, FlightSlot, MapError, Offset, PoolLayout,
+    PrepareError, PrepareFailed, Resource, prepare,
 };
-use scatterlist::plan::PlanError;
-use scatterlist::{CacheCoherence, Direction, LimitId, Limits, Outcome, PhysAddr, Position, Request};
+use scatterlist::plan::{PlanError, Ready};
+use scatterlist::{
+    BusAddr, CacheCoherence, Direction, Fault, LimitId, Limits, Outcome, PhysAddr, Position, Request,
+    Segments, Status,
+};
 
 mod machine;
 use machine::{Machine, Memory, PAGE, device, machine_with, memory, on_each_machine, pages, pattern};
@@ -181,5 +186,141 @@ fn a_pool_counts_the_words_of_its_objects_rounded_up() {
     let machine = &machine_with(&memory, Offset::NONE, &Limits::default());
     let pool = DmaPool::new(machine, PoolLayout { len: 20, align: 8, ..pool_layout(1) }).unwrap();
     let object = pool.fetch().unwrap();
-    assert_eq!((pool.object_words(), scatterlist::desc::DescriptorMemory::len_words(&object)), (3, 3));
+    assert_eq!((pool.object_words(), DescriptorMemory::len_words(&object)), (3, 3));
+}
+
+/// A place in a table of commands, for PRPs.
+type Slot<'a> = FlightSlot<&'a Machine, DmaPool<&'a Machine>, FakeOwner, Any, Prps>;
+
+#[test]
+fn a_slot_is_filled_in_place_and_gives_the_request_back() {
+    on_each_machine(|memory, machine| {
+        let target = target(machine, &Limits::default(), 1);
+        let format = PrpFormat::new(PAGE).unwrap();
+        let (told, mut slot) = (Told::default(), Slot::new());
+        // One run, and as many as need a list.
+        for count in [1, 2, 3, 9, 1] {
+            let place = Position::At(0);
+            let command = *slot.prepare(&target, read(memory, count, place, &told), &format).unwrap();
+            assert_eq!((slot.is_full(), target.pool().objects_out()), (true, u64::from(count > 2)));
+            assert_eq!(slot.len_bytes(), u64::try_from(count).unwrap() * PAGE);
+            let live = machine.live();
+            // Ordered by address, as the frames of the request are.
+            assert_eq!(live.first().map(|(segment, _)| segment.addr()), Some(command.prp1()));
+            // Full: the next one comes back.
+            let failed = slot.prepare(&target, read(memory, 1, place, &told), &format).unwrap_err();
+            let MapError::Shortage { what: Resource::Slots, .. } = (match failed.error {
+                PrepareError::Map(error) => error,
+                other => panic!("{other}"),
+            }) else {
+                panic!("{failed}")
+            };
+            drop(failed);
+            // SAFETY: no device was told.
+            let request = unsafe { slot.complete() }.unwrap();
+            check_undone(memory, machine, &target, request, (count, place, &told));
+            // SAFETY: as above.
+            assert!(unsafe { slot.complete() }.is_none() && !slot.is_full());
+        }
+    });
+}
+
+#[test]
+fn what_cannot_be_prepared_in_a_slot_comes_back_and_leaves_it_empty() {
+    on_each_machine(|memory, machine| {
+        let target = target(machine, &Limits::default(), 1);
+        let format = PrpFormat::new(PAGE).unwrap();
+        let (told, mut slot) = (Told::default(), Slot::new());
+        machine.refuse_next();
+        let failed = slot.prepare(&target, read(memory, 3, Position::Stream, &told), &format).unwrap_err();
+        assert!(matches!(failed.error, PrepareError::Map(MapError::Refused { count: 1 })), "{failed}");
+        assert!(!slot.is_full());
+        check_undone(memory, machine, &target, failed.request, (3, Position::Stream, &told));
+        // Mapped, and then there is no list page.
+        let held = target.pool().fetch().unwrap();
+        let failed = slot.prepare(&target, read(memory, 3, Position::Stream, &told), &format).unwrap_err();
+        assert!(matches!(failed.error, PrepareError::Map(MapError::Shortage { .. })), "{failed}");
+        assert!(!slot.is_full());
+        drop(held);
+        check_undone(memory, machine, &target, failed.request, (3, Position::Stream, &told));
+    });
+}
+
+#[test]
+fn what_a_device_may_hold_for_good_is_leaked_and_its_completions_are_told() {
+    for abandoned in [false, true] {
+        let memory = memory(CacheCoherence::Coherent);
+        let machine = &machine_with(&memory, Offset::NONE, &Limits::default());
+        let target = target(machine, &Limits::default(), 2);
+        let format = PrpFormat::new(PAGE).unwrap();
+        let (told, mut slot) = (Told::default(), Slot::new());
+        slot.prepare(&target, read(&memory, 3, Position::Stream, &told), &format).unwrap();
+        let flight =
+            prepare(&target, read(&memory, 1, Position::Stream, &told), &format).unwrap().into_flight();
+        let fault = Some(Fault { at: 0, status: Status::Cancelled });
+        let outcome = |asked| Outcome { asked, done: 0, fault };
+        if abandoned {
+            slot.abandon(outcome(3 * PAGE));
+            flight.abandon(outcome(PAGE));
+            assert_eq!(told.take(), [outcome(3 * PAGE), outcome(PAGE)]);
+        } else {
+            drop(flight);
+        }
+        drop(slot);
+        assert_eq!(told.take(), []);
+        // All of it stays taken, which is said.
+        assert_eq!((machine.live().len(), memory.leased_bytes()), (4, 4 * PAGE));
+        assert_eq!(target.pool().objects_out(), 1);
+        let leaks = memory.findings().iter().filter(|found| matches!(found, FakeFinding::Leaked(_))).count();
+        assert_eq!(leaks, 2);
+    }
+}
+
+/// PRPs whose command panics when it is dropped.
+#[derive(Debug)]
+struct Loud(PrpFormat);
+
+#[derive(Debug)]
+struct Bang;
+
+impl Drop for Bang {
+    fn drop(&mut self) {
+        panic!("a command that is dropped");
+    }
+}
+
+impl DescriptorFormat for Loud {
+    type Command = Bang;
+    type Error = scatterlist::desc::prp::EncodeError;
+
+    fn objects_needed<S>(&self, ready: &Ready<'_, S>, object_words: usize) -> Result<usize, Self::Error>
+    where
+        S: Segments<Addr = BusAddr> + ?Sized,
+    {
+        self.0.objects_needed(ready, object_words)
+    }
+
+    fn encode<S, M>(&self, ready: &Ready<'_, S>, objects: &mut [M]) -> Result<Bang, Self::Error>
+    where
+        S: Segments<Addr = BusAddr> + ?Sized,
+        M: DescriptorMemory,
+    {
+        self.0.encode(ready, objects).map(|_| Bang)
+    }
+}
+
+#[test]
+fn a_command_that_panics_lets_go_of_nothing_that_is_abandoned_and_leaked() {
+    let memory = memory(CacheCoherence::Coherent);
+    let machine = &machine_with(&memory, Offset::NONE, &Limits::default());
+    let target = target(machine, &Limits::default(), 2);
+    let format = Loud(PrpFormat::new(PAGE).unwrap());
+    let told = Told::default();
+    let flight = prepare(&target, read(&memory, 3, Position::Stream, &told), &format).unwrap().into_flight();
+    let outcome =
+        Outcome { asked: 3 * PAGE, done: 0, fault: Some(Fault { at: 0, status: Status::Cancelled }) };
+    let unwound = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| flight.abandon(outcome)));
+    assert!(unwound.is_err());
+    assert_eq!((machine.live().len(), memory.leased_bytes()), (3, 3 * PAGE));
+    assert_eq!(target.pool().objects_out(), 1);
 }

@@ -49,7 +49,6 @@ pub struct Token(u64);
 
 /// A request or a flush that is over.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "the request comes back by value: no allocation to complete")]
 pub enum Completion<O, C> {
     /// A transfer is over; its request, and with it the memory, comes back.
     Transfer {

@@ -24,7 +24,6 @@ const VECTORS_KEPT_MAX: usize = 1 << 14;
 
 /// What a slot is for.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "lives in a slot: a box would be an allocation per request")]
 enum Work<O, C> {
     Transfer(Request<CpuAddr, O, C>),
     Flush(FlushKind),

@@ -7,7 +7,7 @@ use super::DescriptorMemory;
 use super::prp::{self, MemoryPage, MemoryPageError, Prps};
 use super::sgl::{self, DESCRIPTOR_LEN, DESCRIPTOR_WORDS, Granularity};
 use crate::plan::Ready;
-use crate::{BusAddr, Limits, LimitsError, Segments};
+use crate::{BusAddr, Limits, LimitsError, Segment, Segments};
 
 /// A format that [`map::prepare`](crate::map::prepare) encodes: how much pool memory a request needs, and what the
 /// command then says.
@@ -25,6 +25,13 @@ pub trait DescriptorFormat {
     fn objects_needed<S>(&self, ready: &Ready<'_, S>, object_words: usize) -> Result<usize, Self::Error>
     where
         S: Segments<Addr = BusAddr> + ?Sized;
+
+    /// Encodes a request that is one run of memory and keeps the format's limits, where the command holds all of it; `None`
+    /// where it does not.
+    #[inline]
+    fn encode_run(&self, _run: Segment<BusAddr>) -> Option<Self::Command> {
+        None
+    }
 
     /// Encodes the request into as many objects as were needed.
     ///
@@ -83,6 +90,11 @@ impl DescriptorFormat for PrpFormat {
     {
         prp::encode(ready, self.page, objects)
     }
+
+    #[inline]
+    fn encode_run(&self, run: Segment<BusAddr>) -> Option<Prps> {
+        prp::encode_run(run, self.page)
+    }
 }
 
 /// SGLs; objects are segments of descriptors.
@@ -127,5 +139,10 @@ impl DescriptorFormat for SglFormat {
         M: DescriptorMemory,
     {
         sgl::encode(ready, objects)
+    }
+
+    #[inline]
+    fn encode_run(&self, run: Segment<BusAddr>) -> Option<sgl::Descriptor> {
+        sgl::encode_run(run)
     }
 }

@@ -11,6 +11,7 @@ mod encode;
 mod shared;
 mod walk;
 
+pub(super) use encode::encode_run;
 pub use encode::{EncodeError, encode, lists_needed};
 pub use shared::SharedList;
 pub use walk::{ENTRIES_MAX, Walk, WalkError, walk};

@@ -10,6 +10,7 @@ mod encode;
 mod metadata;
 mod walk;
 
+pub(super) use encode::encode_run;
 pub use encode::{EncodeError, encode, segments_needed};
 pub use metadata::{MetadataError, metadata_contiguous, metadata_limits, metadata_segment};
 pub use walk::{DESCRIPTORS_MAX, Walk, WalkError, walk};

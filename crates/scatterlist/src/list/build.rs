@@ -1,6 +1,7 @@
-//! Bulk constructors: a list from pages, a list from ranges of another, a part of a list.
+//! Pages at the end of a chain, many at a time; [`SelectError`], why ranges cannot be selected.
 
-use super::{ListError, ScatterList, Segment, SegmentError};
+use super::chain::Chain;
+use super::{ListError, Segment, SegmentError};
 use crate::Addr;
 
 /// Why ranges cannot be selected from a list or from pages.
@@ -44,24 +45,13 @@ fn div_rem(value: u64, unit: u64) -> (u64, u64) {
     }
 }
 
-impl<A: Addr> ScatterList<A> {
-    /// Builds a list from pages of `page_len` bytes each: `len` bytes from byte `offset` of the first page on.
-    ///
-    /// # Errors
-    /// [`SelectError::PastEnd`] when the pages hold fewer bytes, [`SelectError::Page`] for a page that
-    /// cannot be a segment.
-    pub fn from_pages(pages: &[A], page_len: u64, offset: u64, len: u64) -> Result<Self, SelectError> {
-        let mut list = Self::new();
-        list.append_pages(pages, page_len, offset, len)?;
-        Ok(list)
-    }
-
+impl<A: Addr> Chain<A> {
     /// Appends `len` bytes from byte `offset` of the first page on. Adjacent pages merge.
     ///
     /// # Errors
-    /// As [`ScatterList::from_pages`]. After [`SelectError::Page`] the list holds the pages before the one at
+    /// After [`SelectError::Page`] the list holds the pages before the one at
     /// fault; after another error it is unchanged.
-    pub fn append_pages(
+    pub(super) fn append_pages(
         &mut self,
         pages: &[A],
         page_len: u64,
@@ -133,49 +123,5 @@ impl<A: Addr> ScatterList<A> {
     fn count_pages(&mut self, pages: usize, page_len: u64) {
         let pages = u64::try_from(pages).unwrap_or(u64::MAX);
         self.bytes = self.bytes.wrapping_add(pages.wrapping_mul(page_len));
-    }
-
-    /// Builds a list from segments, in order.
-    ///
-    /// # Errors
-    /// [`ListError`] when their bytes pass 64 bits.
-    pub fn from_segments(segments: impl IntoIterator<Item = Segment<A>>) -> Result<Self, ListError> {
-        let mut list = Self::new();
-        list.append_all(segments.into_iter())?;
-        Ok(list)
-    }
-
-    /// Builds a list of ranges `(offset, len)` of this one, in the given order; they may overlap. A merge
-    /// barrier parts each range from the one before.
-    ///
-    /// # Errors
-    /// [`SelectError`] for a range that is empty or reaches past the end.
-    pub fn select(&self, ranges: &[(u64, u64)]) -> Result<Self, SelectError> {
-        let bytes = self.len_bytes();
-        let mut selected = Self::new();
-        for (index, &(offset, len)) in ranges.iter().enumerate() {
-            if len == 0 {
-                return Err(SelectError::Empty { index, offset });
-            }
-            let past_end = SelectError::PastEnd { index, offset, len, bytes };
-            let end = offset.checked_add(len).filter(|end| *end <= bytes).ok_or(past_end)?;
-            let mut before = 0_u64;
-            let mut first = true;
-            for segment in self {
-                let start = offset.saturating_sub(before).min(segment.len());
-                let stop = end.saturating_sub(before).min(segment.len());
-                before = before.saturating_add(segment.len());
-                if start < stop {
-                    let kept = segment.split(start).map_or(segment, |(_, rest)| rest);
-                    let kept = kept.head(stop.saturating_sub(start));
-                    selected.append(if first { kept.with_barrier() } else { kept })?;
-                    first = false;
-                }
-                if before >= end {
-                    break;
-                }
-            }
-        }
-        Ok(selected)
     }
 }

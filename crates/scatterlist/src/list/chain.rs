@@ -1,4 +1,4 @@
-//! [`ScatterList`]: a singly walked chain of chunks of segments.
+//! [`Chain`]: a singly walked chain of chunks of segments, for lists of more than a few.
 //!
 //! Append, prepend and splice are O(1), splitting walks chunks and writes at most one. The last segment
 //! stays **open** outside the chunks, since it may still grow; so totals are exact while a list grows. Chunks
@@ -6,48 +6,16 @@
 //! under 17 bytes at scale.
 
 use alloc::collections::{LinkedList, linked_list};
-use core::fmt;
 use core::ops::ControlFlow;
 
 use super::chunk::{CHUNK_SEGMENTS_MAX, Chunk};
-use super::{Segment, Segments, Totals};
+use super::scatter_list::{Appended, ListError};
+use super::{Segment, Totals};
 use crate::Addr;
 
-/// What [`ScatterList::append`] did with a segment.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Appended {
-    /// It made the last segment longer.
-    Merged,
-    /// It became a segment of its own.
-    Added,
-}
-
-/// A list whose bytes would pass 64 bits.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("a list of {bytes} bytes cannot take {adding} more: the sum passes 64 bits")]
-pub struct ListError {
-    /// Bytes in the list.
-    pub bytes: u64,
-    /// Bytes that were to be added.
-    pub adding: u64,
-}
-
-/// A linked scatterlist: an ordered chain of segments of memory.
-///
-/// Adjacent segments merge, except across a merge barrier ([`Segment::with_barrier`]).
-///
-/// ```
-/// use scatterlist::{Addr, PhysAddr, ScatterList, Segment};
-///
-/// let mut list = ScatterList::new();
-/// list.append(Segment::new(PhysAddr::new(0x1000), 4096)?)?;
-/// list.append(Segment::new(PhysAddr::new(0x2000), 4096)?)?; // adjacent: merges
-/// list.append(Segment::new(PhysAddr::new(0x9000), 512)?)?;
-/// assert_eq!((list.len_bytes(), list.len_segments()), (8704, 2));
-/// # Ok::<(), Box<dyn core::error::Error>>(())
-/// ```
+/// The segments of a long list.
 #[derive(Clone)]
-pub struct ScatterList<A: Addr> {
+pub(super) struct Chain<A: Addr> {
     /// Dense chunks, first to last.
     pub(super) chain: LinkedList<Chunk<A>>,
     /// The chunk that is being filled.
@@ -64,10 +32,9 @@ pub struct ScatterList<A: Addr> {
     spare: LinkedList<Chunk<A>>,
 }
 
-impl<A: Addr> ScatterList<A> {
+impl<A: Addr> Chain<A> {
     /// Returns an empty list. No allocation.
-    #[must_use]
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             chain: LinkedList::new(),
             tail: Chunk::new(),
@@ -81,14 +48,12 @@ impl<A: Addr> ScatterList<A> {
 
     /// Returns the bytes of the list.
     #[inline]
-    #[must_use]
-    pub const fn len_bytes(&self) -> u64 {
+    pub(super) const fn len_bytes(&self) -> u64 {
         self.bytes
     }
 
     /// Returns the number of segments.
-    #[must_use]
-    pub fn len_segments(&self) -> u64 {
+    pub(super) fn len_segments(&self) -> u64 {
         self.sealed.wrapping_add(self.unsealed())
     }
 
@@ -103,17 +68,9 @@ impl<A: Addr> ScatterList<A> {
         self.sealed = count.wrapping_sub(self.unsealed());
     }
 
-    /// Says whether the list holds no bytes.
-    #[inline]
-    #[must_use]
-    pub const fn is_empty(&self) -> bool {
-        self.open.is_none()
-    }
-
     /// Returns the running totals.
     #[inline]
-    #[must_use]
-    pub fn totals(&self) -> Totals {
+    pub(super) fn totals(&self) -> Totals {
         let mut totals = self.tail.totals;
         // Also without a chain: after a split its bounds may be all that knows of a join.
         totals.widen(&self.bounds);
@@ -125,14 +82,12 @@ impl<A: Addr> ScatterList<A> {
 
     /// Returns the last segment.
     #[inline]
-    #[must_use]
-    pub const fn last(&self) -> Option<Segment<A>> {
+    pub(super) const fn last(&self) -> Option<Segment<A>> {
         self.open
     }
 
     /// Returns the first segment.
-    #[must_use]
-    pub fn first(&self) -> Option<Segment<A>> {
+    pub(super) fn first(&self) -> Option<Segment<A>> {
         let chunk = self.chain.front().unwrap_or(&self.tail);
         chunk.as_slice().first().or_else(|| self.tail.as_slice().first()).copied().or(self.open)
     }
@@ -142,7 +97,7 @@ impl<A: Addr> ScatterList<A> {
     /// # Errors
     /// [`ListError`] when the bytes of the list would pass 64 bits; the list is unchanged.
     #[inline]
-    pub fn append(&mut self, segment: Segment<A>) -> Result<Appended, ListError> {
+    pub(super) fn append(&mut self, segment: Segment<A>) -> Result<Appended, ListError> {
         let Some(bytes) = self.bytes.checked_add(segment.len()) else {
             return Err(ListError { bytes: self.bytes, adding: segment.len() });
         };
@@ -165,7 +120,7 @@ impl<A: Addr> ScatterList<A> {
     ///
     /// # Errors
     /// As there; the list holds the segments before the one at fault.
-    pub(crate) fn append_all(&mut self, segments: impl Iterator<Item = Segment<A>>) -> Result<(), ListError> {
+    pub(super) fn append_all(&mut self, segments: impl Iterator<Item = Segment<A>>) -> Result<(), ListError> {
         let mut segments = segments;
         let Some(mut open) = self.open.or_else(|| segments.next()) else { return Ok(()) };
         let mut bytes = if self.open.is_some() { self.bytes } else { open.len() };
@@ -203,7 +158,7 @@ impl<A: Addr> ScatterList<A> {
     ///
     /// # Errors
     /// [`ListError`] when the bytes of the list would pass 64 bits; the list is unchanged.
-    pub fn prepend(&mut self, segment: Segment<A>) -> Result<Appended, ListError> {
+    pub(super) fn prepend(&mut self, segment: Segment<A>) -> Result<Appended, ListError> {
         let Some(first) = self.first() else { return self.append(segment) };
         let Some(bytes) = self.bytes.checked_add(segment.len()) else {
             return Err(ListError { bytes: self.bytes, adding: segment.len() });
@@ -296,7 +251,7 @@ impl<A: Addr> ScatterList<A> {
     }
 
     /// Makes room for `segments` more, so that appending them allocates nothing.
-    pub fn reserve(&mut self, segments: usize) {
+    pub(super) fn reserve(&mut self, segments: usize) {
         self.tail.reserve(segments);
         let mut held: usize = self.spare.iter().map(Chunk::capacity).sum();
         held = held.saturating_add(self.tail.capacity().saturating_sub(self.tail.len()));
@@ -307,11 +262,13 @@ impl<A: Addr> ScatterList<A> {
     }
 
     /// Removes every segment and keeps the memory for reuse.
-    pub fn clear(&mut self) {
-        self.chain.append(&mut self.spare);
-        core::mem::swap(&mut self.chain, &mut self.spare);
-        for chunk in &mut self.spare {
-            chunk.clear();
+    pub(super) fn clear(&mut self) {
+        if !self.chain.is_empty() {
+            self.chain.append(&mut self.spare);
+            core::mem::swap(&mut self.chain, &mut self.spare);
+            for chunk in &mut self.spare {
+                chunk.clear();
+            }
         }
         self.tail.clear();
         self.open = None;
@@ -321,8 +278,7 @@ impl<A: Addr> ScatterList<A> {
     }
 
     /// Returns the bytes of heap memory that the list holds, links included.
-    #[must_use]
-    pub fn heap_bytes(&self) -> usize {
+    pub(super) fn heap_bytes(&self) -> usize {
         let chunks = self.chain.iter().chain(&self.spare);
         let entry = size_of::<Segment<A>>();
         let links = chunks.clone().count().saturating_mul(
@@ -334,23 +290,43 @@ impl<A: Addr> ScatterList<A> {
     }
 
     /// Iterates over the segments, first to last.
-    #[must_use]
     #[inline]
-    pub fn iter(&self) -> Iter<'_, A> {
+    pub(super) fn iter(&self) -> Iter<'_, A> {
         let mut chunks = self.chain.iter();
         let first = chunks.next().unwrap_or(&self.tail);
         let tail = if self.chain.is_empty() { &[][..] } else { self.tail.as_slice() };
         Iter { entries: first.as_slice().iter(), chunks, tail, open: self.open }
     }
+
+    /// Hands every segment to `visit`, as [`Segments::visit_runs`](super::Segments::visit_runs) does.
+    #[inline]
+    pub(super) fn visit_runs<B>(
+        &self,
+        mut visit: impl FnMut(&[Segment<A>]) -> ControlFlow<B>,
+    ) -> ControlFlow<B> {
+        for chunk in &self.chain {
+            visit(chunk.as_slice())?;
+        }
+        visit(self.tail.as_slice())?;
+        visit(self.open.as_slice())
+    }
 }
 
-/// Iterates over the segments of a [`ScatterList`].
+/// Iterates over the segments of a [`ScatterList`](super::ScatterList).
 #[derive(Clone, Debug)]
 pub struct Iter<'a, A: Addr> {
     entries: core::slice::Iter<'a, Segment<A>>,
     chunks: linked_list::Iter<'a, Chunk<A>>,
     tail: &'a [Segment<A>],
     open: Option<Segment<A>>,
+}
+
+impl<'a, A: Addr> Iter<'a, A> {
+    /// Iterates over a few segments that are in no chain.
+    #[inline]
+    pub(super) fn of(few: &'a [Segment<A>]) -> Self {
+        Self { entries: few.iter(), chunks: linked_list::Iter::default(), tail: &[], open: None }
+    }
 }
 
 impl<A: Addr> Iterator for Iter<'_, A> {
@@ -374,67 +350,3 @@ impl<A: Addr> Iterator for Iter<'_, A> {
 }
 
 impl<A: Addr> core::iter::FusedIterator for Iter<'_, A> {}
-
-impl<'a, A: Addr> IntoIterator for &'a ScatterList<A> {
-    type Item = Segment<A>;
-    type IntoIter = Iter<'a, A>;
-
-    fn into_iter(self) -> Iter<'a, A> {
-        self.iter()
-    }
-}
-
-impl<A: Addr> Segments for ScatterList<A> {
-    type Addr = A;
-    type Iter<'a> = Iter<'a, A>;
-
-    fn segments(&self) -> Iter<'_, A> {
-        self.iter()
-    }
-
-    fn totals(&self) -> Option<Totals> {
-        Some(Self::totals(self))
-    }
-
-    fn bytes(&self) -> u64 {
-        self.bytes
-    }
-
-    #[inline]
-    fn visit_runs<B>(&self, mut visit: impl FnMut(&[Segment<A>]) -> ControlFlow<B>) -> ControlFlow<B> {
-        for chunk in &self.chain {
-            visit(chunk.as_slice())?;
-        }
-        visit(self.tail.as_slice())?;
-        visit(self.open.as_slice())
-    }
-}
-
-impl<A: Addr> Default for ScatterList<A> {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl<A: Addr> From<Segment<A>> for ScatterList<A> {
-    fn from(segment: Segment<A>) -> Self {
-        let mut list = Self::new();
-        list.bytes = segment.len();
-        list.open = Some(segment);
-        list
-    }
-}
-
-impl<A: Addr> fmt::Debug for ScatterList<A> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.iter()).finish()
-    }
-}
-
-impl<A: Addr> PartialEq for ScatterList<A> {
-    fn eq(&self, other: &Self) -> bool {
-        self.bytes == other.bytes && self.iter().eq(other.iter())
-    }
-}
-
-impl<A: Addr> Eq for ScatterList<A> {}

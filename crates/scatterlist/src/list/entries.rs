@@ -1,51 +1,37 @@
-//! [`Entries`]: the segments of a chunk. The first few lie in the chunk itself, so short lists need no
-//! allocation; the rest lie in a vector, whose room the fast path of an append tests with one compare.
+//! [`Entries`]: the segments of a chunk, in a vector whose room the fast path of an append tests with one compare.
 
 use alloc::vec::Vec;
 
 use super::Segment;
 use crate::Addr;
 
-/// Entries that fit without an allocation; one more segment, the open one, lies in the list itself.
-const FEW: usize = 3;
-
-/// A vector of segments that starts inside the structure.
-///
-/// # Invariants
-/// 1. While `many` holds memory, every entry is in it and `few_len` is 0.
+/// The segments of a chunk.
 #[derive(Clone, Debug)]
 pub(super) struct Entries<A: Addr> {
     many: Vec<Segment<A>>,
-    few: [Segment<A>; FEW],
-    few_len: usize,
 }
 
 impl<A: Addr> Entries<A> {
-    pub(super) fn new() -> Self {
-        Self { many: Vec::new(), few: [Segment::filler(); FEW], few_len: 0 }
+    pub(super) const fn new() -> Self {
+        Self { many: Vec::new() }
     }
 
     #[inline]
     pub(super) fn as_slice(&self) -> &[Segment<A>] {
-        if self.many.capacity() > 0 { &self.many } else { self.few.get(..self.few_len).unwrap_or_default() }
+        &self.many
     }
 
     pub(super) fn as_mut_slice(&mut self) -> &mut [Segment<A>] {
-        if self.many.capacity() > 0 {
-            &mut self.many
-        } else {
-            self.few.get_mut(..self.few_len).unwrap_or_default()
-        }
+        &mut self.many
     }
 
     #[inline]
-    pub(super) fn len(&self) -> usize {
-        // (1): one of the two is 0.
-        self.many.len().wrapping_add(self.few_len)
+    pub(super) const fn len(&self) -> usize {
+        self.many.len()
     }
 
-    /// Entries for which memory is held outside the structure.
-    pub(super) fn capacity(&self) -> usize {
+    /// Entries for which memory is held.
+    pub(super) const fn capacity(&self) -> usize {
         self.many.capacity()
     }
 
@@ -113,47 +99,30 @@ impl<A: Addr> Entries<A> {
 
     /// Adds an entry, with memory for `more` where there is none.
     pub(super) fn push(&mut self, segment: Segment<A>, more: usize) {
-        if self.many.capacity() == 0
-            && let Some(place) = self.few.get_mut(self.few_len)
-        {
-            *place = segment;
-            self.few_len = self.few_len.saturating_add(1);
-        } else {
-            if self.many.len() == self.many.capacity() {
-                self.reserve(more);
-            }
-            self.many.push(segment);
+        if self.many.len() == self.many.capacity() {
+            self.many.reserve_exact(more);
         }
+        self.many.push(segment);
     }
 
     pub(super) fn pop(&mut self) {
-        if self.many.capacity() > 0 {
-            self.many.pop();
-        } else {
-            self.few_len = self.few_len.saturating_sub(1);
-        }
+        self.many.pop();
     }
 
     /// Makes room for `more` entries, exactly.
+    #[inline]
     pub(super) fn reserve(&mut self, more: usize) {
-        if self.many.capacity() > 0 {
+        if self.many.capacity() == 0 {
+            // Making a vector is cheaper than growing one.
+            self.many = Vec::with_capacity(more);
+        } else {
             self.many.reserve_exact(more);
-        } else if more > 0 && self.few_len.saturating_add(more) > FEW {
-            self.many = Vec::with_capacity(self.few_len.saturating_add(more));
-            self.many.extend_from_slice(self.few.get(..self.few_len).unwrap_or_default());
-            self.few_len = 0;
         }
     }
 
     pub(super) fn extend_from_slice(&mut self, segments: &[Segment<A>]) {
-        self.reserve(segments.len());
-        if self.many.capacity() > 0 {
-            self.many.extend_from_slice(segments);
-        } else {
-            for segment in segments {
-                self.push(*segment, 1);
-            }
-        }
+        self.many.reserve_exact(segments.len());
+        self.many.extend_from_slice(segments);
     }
 
     /// Puts `count` copies of `segment` before the first entry.
@@ -176,7 +145,6 @@ impl<A: Addr> Entries<A> {
 
     pub(super) fn truncate(&mut self, len: usize) {
         self.many.truncate(len);
-        self.few_len = self.few_len.min(len);
     }
 
     pub(super) fn shrink(&mut self) {

@@ -12,6 +12,8 @@ mod chain;
 mod chunk;
 #[cfg(feature = "alloc")]
 mod entries;
+#[cfg(feature = "alloc")]
+mod scatter_list;
 mod segment;
 #[cfg(feature = "alloc")]
 mod splice;
@@ -20,7 +22,9 @@ mod totals;
 #[cfg(feature = "alloc")]
 pub use build::SelectError;
 #[cfg(feature = "alloc")]
-pub use chain::{Appended, Iter, ListError, ScatterList};
+pub use chain::Iter;
+#[cfg(feature = "alloc")]
+pub use scatter_list::{Appended, ListError, ScatterList};
 pub use segment::{Segment, SegmentError};
 #[cfg(feature = "alloc")]
 pub use splice::SplitError;
@@ -50,6 +54,12 @@ pub trait Segments {
 
     /// Returns the bytes of the list; `u64::MAX` where they pass 64 bits.
     fn bytes(&self) -> u64;
+
+    /// Returns the only segment of a list that knows it has one; `None` may be too careful.
+    #[inline]
+    fn only(&self) -> Option<Segment<Self::Addr>> {
+        None
+    }
 
     /// Hands every segment to `visit`, in order, in slices as long as the list has them, some of which may be empty:
     /// for loops that must be fast. Ends early where `visit` breaks.

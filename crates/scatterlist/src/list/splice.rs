@@ -1,10 +1,11 @@
-//! Joining two chains and splitting one: [`ScatterList::splice`] and [`ScatterList::split_off`].
+//! Joining two chains and splitting one: [`Chain::splice`] and [`Chain::split_off`].
 //!
 //! Splice keeps the two promises of the chain at the seam: chunks inside are dense, and small neighbours are
 //! poured together. It moves at most one chunk's worth of entries, whatever the lengths.
 
+use super::chain::Chain;
 use super::chunk::{CHUNK_SEGMENTS_MAX, Chunk};
-use super::{ListError, ScatterList, Totals};
+use super::{ListError, Totals};
 use crate::Addr;
 
 /// A split position that lies past the end of the list.
@@ -17,12 +18,12 @@ pub struct SplitError {
     pub at: u64,
 }
 
-impl<A: Addr> ScatterList<A> {
+impl<A: Addr> Chain<A> {
     /// Moves all of `other` to the end of this list. O(1): at most one chunk's worth of entries moves.
     ///
     /// # Errors
     /// [`ListError`] when the bytes would pass 64 bits; both lists are unchanged.
-    pub fn splice(&mut self, other: &mut Self) -> Result<(), ListError> {
+    pub(super) fn splice(&mut self, other: &mut Self) -> Result<(), ListError> {
         let Some(bytes) = self.bytes.checked_add(other.bytes) else {
             return Err(ListError { bytes: self.bytes, adding: other.bytes });
         };
@@ -105,12 +106,12 @@ impl<A: Addr> ScatterList<A> {
     ///
     /// # Errors
     /// [`SplitError`] when `at` lies past the end; the list is unchanged.
-    pub fn split_off(&mut self, at: u64) -> Result<Self, SplitError> {
+    pub(super) fn split_off(&mut self, at: u64) -> Result<Self, SplitError> {
         let Some(rest_bytes) = self.bytes.checked_sub(at) else {
             return Err(SplitError { bytes: self.bytes, at });
         };
         if at == 0 {
-            return Ok(core::mem::take(self));
+            return Ok(core::mem::replace(self, Self::new()));
         }
         let mut back = Self::new();
         if rest_bytes == 0 {

@@ -41,6 +41,23 @@ impl Totals {
         gap_bits: 0,
     };
 
+    /// Returns the totals of one segment.
+    #[cfg(feature = "alloc")]
+    #[inline]
+    pub(crate) fn of_one<A: Addr>(segment: Segment<A>) -> Self {
+        let (start, len) = (segment.addr().raw(), segment.len());
+        Self {
+            bytes: len,
+            segments: 1,
+            longest: len,
+            addr_min: start,
+            addr_end: segment.end(),
+            start_bits: start,
+            len_bits: len,
+            gap_bits: 0,
+        }
+    }
+
     /// Adds one segment, without the join before it.
     #[inline]
     pub(crate) fn add<A: Addr>(&mut self, segment: Segment<A>) {

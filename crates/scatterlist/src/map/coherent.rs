@@ -131,6 +131,27 @@ impl<D: Backend> Coherent<D> {
         unsafe { self.store_shared(at, word) }
     }
 
+    /// Stores words one after the other, from byte `at` on.
+    ///
+    /// # Errors
+    /// As [`Coherent::load`]; nothing is stored then.
+    #[inline]
+    pub fn store_all<T: Word, const N: usize>(&mut self, at: u64, words: [T; N]) -> Result<(), MapError> {
+        let size = u64::try_from(size_of::<[T; N]>()).unwrap_or(u64::MAX);
+        let end = at.saturating_add(size);
+        if end > self.len_bytes() {
+            return Err(MapError::OutOfRange { start: at, end, bytes: self.len_bytes() });
+        }
+        let first = self.place::<T>(at)?;
+        for (index, word) in words.into_iter().enumerate() {
+            let place = first.wrapping_add(index);
+            // SAFETY: (1) within the memory: all of it was checked above, and aligned like the first; no other thread has a
+            // reference.
+            unsafe { place.write_volatile(word.little_endian()) };
+        }
+        Ok(())
+    }
+
     /// As [`Coherent::store`], for the owner of a part.
     ///
     /// # Safety
@@ -171,6 +192,15 @@ impl<D: Backend> InFlight<Coherent<D>> {
     #[inline]
     pub fn store<T: Word>(&mut self, at: u64, word: T) -> Result<(), MapError> {
         self.held_mut().store(at, word)
+    }
+
+    /// As [`Coherent::store_all`].
+    ///
+    /// # Errors
+    /// As there.
+    #[inline]
+    pub fn store_all<T: Word, const N: usize>(&mut self, at: u64, words: [T; N]) -> Result<(), MapError> {
+        self.held_mut().store_all(at, words)
     }
 }
 

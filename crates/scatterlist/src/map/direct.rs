@@ -204,6 +204,13 @@ unsafe impl<M: Memory> Backend for Direct<M> {
         S: Segments<Addr = M::Addr> + ?Sized,
         K: BusSink + ?Sized,
     {
+        if let Some(run) = list.only() {
+            bus.put(self.bus(run, terms.bus_limits)?)?;
+            if terms.usage.sync == CpuSync::Whole {
+                self.caches().clean(list, 0..u64::MAX);
+            }
+            return Ok(());
+        }
         let totals = list.totals();
         if let Some(totals) = totals {
             bus.expect(totals.segments);

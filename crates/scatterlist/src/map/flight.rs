@@ -50,6 +50,7 @@ impl<T: sealed::Parts> Held for T {}
 pub struct InFlight<T: Held>(ManuallyDrop<T>);
 
 impl<T: Held> InFlight<T> {
+    #[inline]
     pub(super) const fn new(held: T) -> Self {
         Self(ManuallyDrop::new(held))
     }
@@ -66,6 +67,15 @@ impl<T: Held> InFlight<T> {
 
     pub(super) fn held_mut(&mut self) -> &mut T {
         &mut self.0
+    }
+
+    /// Says that it stays taken, and returns it all the same: for those who take out what the device does not know.
+    pub(super) fn leak(self) -> ManuallyDrop<T> {
+        let mut whole = ManuallyDrop::new(self);
+        // SAFETY: `whole` is not dropped and not used again, so the value is taken once.
+        let held = ManuallyDrop::new(unsafe { ManuallyDrop::take(&mut whole.0) });
+        held.say_leaked();
+        held
     }
 
     /// Takes it back when `hardware` says that it is done.
@@ -86,6 +96,7 @@ impl<T: Held> InFlight<T> {
     /// # Safety
     /// The device does not use the bus segments any more: it said so by a completion, or it is dead (reset, switched
     /// off, cut off by its IOMMU).
+    #[inline]
     pub unsafe fn complete(self) -> T {
         let mut whole = ManuallyDrop::new(self);
         // SAFETY: `whole` is not dropped and not used again, so the value is taken once.

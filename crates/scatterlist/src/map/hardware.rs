@@ -9,8 +9,8 @@ use crate::{BusAddr, Segments};
 /// Hardware, or what stands for it, that knows which memory it still uses.
 ///
 /// # Safety
-/// 1. [`Hardware::is_done_with`] says `true` only if the device does not use the segments now and will not until it is
-///    told of them again.
+/// 1. [`Hardware::is_done_with`] says `true` only if the device uses neither the segments nor the descriptors that told it of them now, and
+///    will not until it is told of them again.
 /// 2. After [`Hardware::quiesce`] returns, the same holds; and also where it unwinds: the memory is let go all the same.
 /// 3. What tells the device to use an address is unsafe to call, or sees to it that the address is mapped and in flight for as
 ///    long as the device uses it: it keeps the [`InFlight`](super::InFlight), or has each access checked. Only borrowing one is not

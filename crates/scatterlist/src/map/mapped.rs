@@ -55,6 +55,42 @@ struct Live<D: Backend, O> {
     bus: ScatterList<BusAddr>,
 }
 
+/// Where the parts of a mapping are. No reference to it is made.
+struct Fields<D: Backend, O, Dir> {
+    device: *mut D,
+    lease: *mut Lease<D::Addr, O>,
+    mapping: *mut D::Mapping,
+    bus: *mut ScatterList<BusAddr>,
+    usage: *mut Usage,
+    direction: *mut Dir,
+}
+
+impl<D: Backend, O, Dir: MapDirection> Fields<D, O, Dir> {
+    /// Returns the addresses.
+    ///
+    /// # Safety
+    /// `place` is memory of its type, whatever is there.
+    #[inline]
+    const unsafe fn of(place: *mut Mapped<D, O, Dir>) -> Self {
+        // SAFETY: within the place, the caller's promise. `ManuallyDrop` is transparent.
+        let live = unsafe { &raw mut (*place).live }.cast::<Live<D, O>>();
+        Self {
+            // SAFETY: as above.
+            device: unsafe { &raw mut (*live).device },
+            // SAFETY: as above.
+            lease: unsafe { &raw mut (*live).lease },
+            // SAFETY: as above.
+            mapping: unsafe { &raw mut (*live).mapping },
+            // SAFETY: as above.
+            bus: unsafe { &raw mut (*live).bus },
+            // SAFETY: as above.
+            usage: unsafe { &raw mut (*place).usage },
+            // SAFETY: as above.
+            direction: unsafe { &raw mut (*place).direction },
+        }
+    }
+}
+
 impl<D: Backend, O> Live<D, O> {
     /// Unmaps.
     ///
@@ -79,6 +115,21 @@ impl<D: Backend, O, Dir: MapDirection> Mapped<D, O, Dir> {
         direction: Dir,
         terms: &Terms<'_>,
     ) -> MapResult<D, O, Dir> {
+        let mapped = Self::map_unchecked(device, lease, direction, terms)?;
+        match terms.check(mapped.bus()) {
+            Ok(()) => Ok(mapped),
+            Err(error) => Err(MapFailed { given: mapped.unmap(), error }),
+        }
+    }
+
+    /// As [`Mapped::map`], without holding the bus segments against the limits.
+    #[inline]
+    pub(super) fn map_unchecked(
+        device: D,
+        lease: Lease<D::Addr, O>,
+        direction: Dir,
+        terms: &Terms<'_>,
+    ) -> MapResult<D, O, Dir> {
         if lease.list().is_empty() {
             return Err(MapFailed { given: lease, error: MapError::Empty });
         }
@@ -90,11 +141,79 @@ impl<D: Backend, O, Dir: MapDirection> Mapped<D, O, Dir> {
             Err(error) => return Err(MapFailed { given: lease, error }),
         };
         let live = ManuallyDrop::new(Live { device, lease, mapping, bus });
-        let mapped = Self { live, usage, direction };
-        match terms.check(mapped.bus()) {
-            Ok(()) => Ok(mapped),
-            Err(error) => Err(MapFailed { given: mapped.unmap(), error }),
+        Ok(Self { live, usage, direction })
+    }
+
+    /// As [`Mapped::map_unchecked`], at a place of the caller's, where it is in the end; nothing is there on an error.
+    ///
+    /// # Safety
+    /// `place` is valid for writes, and nothing is there.
+    #[inline]
+    pub(super) unsafe fn map_in_place(
+        place: *mut Self,
+        device: D,
+        lease: Lease<D::Addr, O>,
+        direction: Dir,
+        terms: &Terms<'_>,
+    ) -> Result<(), MapFailed<Lease<D::Addr, O>>> {
+        if lease.list().is_empty() {
+            return Err(MapFailed { given: lease, error: MapError::Empty });
         }
+        // SAFETY: the caller's promise.
+        let fields = unsafe { Fields::of(place) };
+        // SAFETY: the caller's promise.
+        unsafe { fields.bus.write(ScatterList::new()) };
+        // SAFETY: written just now, and nobody else's.
+        let bus = unsafe { &mut *fields.bus };
+        // SAFETY: by its invariants the lease keeps the memory valid and nobody else's; it is kept until the mapping ends.
+        let mapping = match unsafe { device.raw_map(lease.list(), terms, bus) } {
+            Ok(mapping) => mapping,
+            Err(error) => {
+                // SAFETY: written above, and not used again.
+                unsafe { fields.bus.drop_in_place() };
+                return Err(MapFailed { given: lease, error });
+            }
+        };
+        // SAFETY: the caller's promise, for this field and each below.
+        unsafe { fields.mapping.write(mapping) };
+        // SAFETY: as above.
+        unsafe { fields.device.write(device) };
+        // SAFETY: as above.
+        unsafe { fields.lease.write(lease) };
+        // SAFETY: as above.
+        unsafe { fields.usage.write(terms.usage) };
+        // SAFETY: as above.
+        unsafe { fields.direction.write(direction) };
+        Ok(())
+    }
+
+    /// As [`Mapped::unmap`], of a mapping that stays where it is and is not used again.
+    ///
+    /// # Safety
+    /// A mapping is there, and is not used again, nor dropped. No device uses it.
+    #[inline]
+    pub(super) unsafe fn unmap_in_place(
+        place: *mut Self,
+        at: &'static Location<'static>,
+    ) -> Lease<D::Addr, O> {
+        // SAFETY: the caller's promise.
+        let fields = unsafe { Fields::of(place) };
+        // SAFETY: the mapping is there.
+        let usage = Usage { place: at, ..unsafe { fields.usage.read() } };
+        // SAFETY: as above; it is taken out, and not used where it was.
+        let mapping = unsafe { fields.mapping.read() };
+        // SAFETY: as above; nothing else refers to it.
+        let device = unsafe { &*fields.device };
+        // SAFETY: as above.
+        let lease = unsafe { &*fields.lease };
+        // SAFETY: (1), (2): the caller's promise; the lease keeps the memory valid, also where this unwinds.
+        unsafe { device.raw_unmap(lease.list(), usage, mapping) };
+        // SAFETY: not used again.
+        unsafe { fields.bus.drop_in_place() };
+        // SAFETY: not used again.
+        unsafe { fields.device.drop_in_place() };
+        // SAFETY: taken out, and not used where it was.
+        unsafe { fields.lease.read() }
     }
 
     /// Returns the bytes that are mapped.

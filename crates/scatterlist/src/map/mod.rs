@@ -23,6 +23,8 @@ mod direction;
 mod error;
 #[cfg(feature = "alloc")]
 mod flight;
+#[cfg(feature = "alloc")]
+mod flight_slot;
 mod guard;
 mod hardware;
 #[cfg(feature = "alloc")]
@@ -58,6 +60,8 @@ pub use direction::{Both, CpuWrites, DeviceWrites, DmaDirection, FromDevice, Map
 pub use error::{MapError, Resource, TargetError};
 #[cfg(feature = "alloc")]
 pub use flight::{Held, InFlight};
+#[cfg(feature = "alloc")]
+pub use flight_slot::FlightSlot;
 #[cfg(feature = "alloc")]
 pub(crate) use guard::MappingGuard;
 pub use hardware::Hardware;

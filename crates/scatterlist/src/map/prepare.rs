@@ -6,6 +6,7 @@
 
 use alloc::vec::Vec;
 use core::fmt;
+use core::mem::ManuallyDrop;
 use core::panic::Location;
 
 use lock_api::RawMutex;
@@ -22,7 +23,9 @@ use super::terms::{Bounced, CpuSync};
 use crate::desc::{DescriptorFormat, DescriptorMemory};
 use crate::plan::{Policy, fits_device, plan};
 use crate::request::Shell;
-use crate::{BusAddr, Direction, Position, Request, ScatterList};
+use crate::{
+    Addr as _, BusAddr, Complete, Direction, Outcome, Position, Request, ScatterList, Segments as _,
+};
 
 /// Where the descriptors of a target come from: memory that the target's own device sees at the bus addresses that objects
 /// say. A pool of another device leads the hardware astray.
@@ -89,7 +92,7 @@ pub struct PrepareFailed<T, E: core::error::Error + 'static> {
 }
 
 /// The objects of one request; most need none or one, and those allocate nothing.
-enum Objects<T> {
+pub(super) enum Objects<T> {
     None,
     One([T; 1]),
     Many(Vec<T>),
@@ -97,6 +100,7 @@ enum Objects<T> {
 
 impl<T> Objects<T> {
     #[track_caller]
+    #[inline]
     fn fetch<P: DescriptorPool<Object = T>>(pool: &P, count: usize) -> Result<Self, MapError> {
         match count {
             0 => Ok(Self::None),
@@ -114,6 +118,7 @@ impl<T> Objects<T> {
         }
     }
 
+    #[inline]
     fn as_mut_slice(&mut self) -> &mut [T] {
         match self {
             Self::None => &mut [],
@@ -135,10 +140,10 @@ impl<T> Objects<T> {
 ///
 /// Dropping it unmaps, gives the descriptors back, and drops the request's completions.
 pub struct Prepared<D: DmaDevice, P: DescriptorPool, O, C, T> {
-    command: T,
-    objects: Objects<P::Object>,
-    mapped: Mapped<D, O, Direction>,
-    shell: Shell<C>,
+    pub(super) command: T,
+    pub(super) objects: Objects<P::Object>,
+    pub(super) mapped: Mapped<D, O, Direction>,
+    pub(super) shell: Shell<C>,
 }
 
 /// Maps `request` for `target`, as one transfer, and encodes its descriptors in `format`.
@@ -189,7 +194,8 @@ where
     }
     let (lease, shell) = request.detach();
     let terms = target.terms(direction.value(), CpuSync::Whole, place);
-    let mapped = match Mapped::map(target.device().clone(), lease, direction, &terms) {
+    // Held against the limits when it is described, which plans it anyway.
+    let mapped = match Mapped::map_unchecked(target.device().clone(), lease, direction, &terms) {
         Ok(mapped) => mapped,
         Err(MapFailed { given, error }) => {
             return Err(PrepareFailed { request: shell.attach(given), error: error.into() });
@@ -211,11 +217,12 @@ pub type PrepareResult<D, P, O, C, F> = Result<
 >;
 
 /// A command and the objects it points to.
-type Described<F, P> = (<F as DescriptorFormat>::Command, Objects<<P as DescriptorPool>::Object>);
+pub(super) type Described<F, P> = (<F as DescriptorFormat>::Command, Objects<<P as DescriptorPool>::Object>);
 
 /// Fetches and fills the descriptors of what is mapped.
 #[track_caller]
-fn describe<D, P, O, F>(
+#[inline]
+pub(super) fn describe<D, P, O, F>(
     target: &DmaTarget<D, P>,
     mapped: &Mapped<D, O, Direction>,
     format: &F,
@@ -226,12 +233,24 @@ where
     F: DescriptorFormat,
 {
     let limits = target.reach().bus_memory();
-    let ready = plan(mapped.bus(), Position::Stream, limits, Policy::WholeOrError).next();
-    // A mapping holds at least a byte, so there is something to plan.
-    let ready = ready.ok_or(MapError::Empty)?.map_err(MapError::Limit)?;
-    let count = format.objects_needed(&ready, target.pool().object_words()).map_err(PrepareError::Encode)?;
+    // Most requests of a page or two are no more than this.
+    if let Some(run) = mapped.bus().only()
+        && limits.hard().takes(run.addr().raw(), run.len())
+        && let Some(command) = format.encode_run(run)
+    {
+        return Ok((command, Objects::None));
+    }
+    // Looked at where it is: it is large.
+    let next = plan(mapped.bus(), Position::Stream, limits, Policy::WholeOrError).next();
+    let ready = match &next {
+        Some(Ok(ready)) => ready,
+        Some(Err(error)) => return Err(MapError::Limit(*error).into()),
+        // A mapping holds at least a byte, so there is something to plan.
+        None => return Err(MapError::Empty.into()),
+    };
+    let count = format.objects_needed(ready, target.pool().object_words()).map_err(PrepareError::Encode)?;
     let mut objects = Objects::fetch(target.pool(), count)?;
-    let command = format.encode(&ready, objects.as_mut_slice()).map_err(PrepareError::Encode)?;
+    let command = format.encode(ready, objects.as_mut_slice()).map_err(PrepareError::Encode)?;
     Ok((command, objects))
 }
 
@@ -264,6 +283,7 @@ impl<D: DmaDevice, P: DescriptorPool, O, C, T> Prepared<D, P, O, C, T> {
     }
 
     /// Gives it to a device: the command comes out.
+    #[inline]
     pub const fn into_flight(self) -> InFlight<Self> {
         InFlight::new(self)
     }
@@ -288,6 +308,19 @@ impl<D: DmaDevice, P: DescriptorPool, O, C, T> InFlight<Prepared<D, P, O, C, T>>
     /// Returns the objects that hold the descriptors.
     pub fn descriptors(&self) -> &[P::Object] {
         self.held().objects.as_slice()
+    }
+}
+
+impl<D: DmaDevice, P: DescriptorPool, O, C: Complete, T> InFlight<Prepared<D, P, O, C, T>> {
+    /// Gives a request up that a device may hold for good: its completions get their shares of the outcome; memory and
+    /// descriptors stay taken, which is said as for any flight that is dropped.
+    pub fn abandon(self, outcome: Outcome) {
+        let Prepared { command, objects, mapped, shell } = ManuallyDrop::into_inner(self.leak());
+        // First of all, for dropping a command or telling a completion may panic.
+        core::mem::forget(mapped);
+        core::mem::forget(objects);
+        drop(command);
+        shell.complete(outcome);
     }
 }
 

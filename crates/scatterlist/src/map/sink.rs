@@ -32,6 +32,9 @@ pub trait BusSink {
 impl BusSink for crate::ScatterList<BusAddr> {
     #[inline]
     fn put(&mut self, segment: Segment<BusAddr>) -> Result<(), MapError> {
+        if self.begin(segment) {
+            return Ok(());
+        }
         self.append(segment).map(|_| ()).map_err(|error| MapError::TooLong { bytes: error.bytes })
     }
 

@@ -59,17 +59,24 @@ pub(crate) fn fits_whole(totals: &Totals, position: Position, limits: &Limits) -
 
 /// Says whether `bytes` at `position` are one transfer by the rules for positions and sizes, whatever the memory.
 #[cfg(feature = "alloc")]
+#[inline]
 pub(crate) fn fits_device(position: Position, bytes: u64, limits: &Limits) -> Result<(), PlanError> {
+    if is_whole(position, bytes, limits) && bytes <= budget(position, limits.hard()) {
+        return Ok(());
+    }
+    Err(misfit(position, bytes, limits))
+}
+
+/// Says which limit a transfer breaks that [`fits_device`] refuses.
+#[cfg(feature = "alloc")]
+#[cold]
+fn misfit(position: Position, bytes: u64, limits: &Limits) -> PlanError {
     if !is_whole(position, bytes, limits) {
-        return Err(refusal(position, bytes, limits));
+        return refusal(position, bytes, limits);
     }
     let hard = limits.hard();
-    let room = budget(position, hard);
-    if bytes > room {
-        let why = too_long(bytes, room, hard).why(limits);
-        return Err(PlanError::Refused { position, bytes, why });
-    }
-    Ok(())
+    let why = too_long(bytes, budget(position, hard), hard).why(limits);
+    PlanError::Refused { position, bytes, why }
 }
 
 fn too_long(bytes: u64, room: u64, hard: &Hard) -> Stop {

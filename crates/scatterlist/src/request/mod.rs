@@ -61,9 +61,33 @@ impl<C> Shell<C> {
     }
 
     /// Puts the memory back that was taken out.
+    #[inline]
     pub(crate) fn attach<A: Addr, O>(self, lease: Lease<A, O>) -> Request<A, O, C> {
         let Self { direction, position, completions } = self;
         Request { lease, direction, position, completions }
+    }
+}
+
+impl<C: Complete> Shell<C> {
+    /// Gives each completion its share of the outcome.
+    pub(crate) fn complete(self, outcome: Outcome) {
+        tell(self.completions, outcome);
+    }
+}
+
+/// Gives each completion its share of the outcome.
+fn tell<C: Complete>(completions: Extents<Option<C>>, outcome: Outcome) {
+    let mut before = 0_u64;
+    for (asked, completion) in completions.into_iter() {
+        let done = outcome.done.saturating_sub(before).min(asked);
+        let fault = outcome
+            .fault
+            .filter(|_| done < asked)
+            .map(|fault| Fault { at: fault.at.saturating_sub(before).min(asked), status: fault.status });
+        if let Some(completion) = completion {
+            completion.complete(Outcome { asked, done, fault });
+        }
+        before = before.saturating_add(asked);
     }
 }
 
@@ -212,12 +236,17 @@ impl<A: Addr, O, C> Request<A, O, C> {
     }
 
     /// Returns the bytes without those that headers and trailers added.
+    #[inline]
     pub(crate) fn payload_bytes(&self) -> u64 {
+        if let Some((len, completion)) = self.completions.only() {
+            return if completion.is_some() { len } else { 0 };
+        }
         let payload = self.completions.iter().filter(|(_, completion)| completion.is_some());
         payload.fold(0, |sum, (len, _)| len.saturating_add(sum))
     }
 
     /// Takes the memory out, for as long as it is mapped; [`Shell::attach`] puts it back.
+    #[inline]
     pub(crate) fn detach(self) -> (Lease<A, O>, Shell<C>) {
         let Self { lease, direction, position, completions } = self;
         (lease, Shell { direction, position, completions })
@@ -234,18 +263,7 @@ impl<A: Addr, O, C: Complete> Request<A, O, C> {
     ///
     /// Bytes done count from the start. A completion whose bytes are not all done gets the fault.
     pub fn complete(self, outcome: Outcome) -> Lease<A, O> {
-        let mut before = 0_u64;
-        for (asked, completion) in self.completions.into_iter() {
-            let done = outcome.done.saturating_sub(before).min(asked);
-            let fault = outcome
-                .fault
-                .filter(|_| done < asked)
-                .map(|fault| Fault { at: fault.at.saturating_sub(before).min(asked), status: fault.status });
-            if let Some(completion) = completion {
-                completion.complete(Outcome { asked, done, fault });
-            }
-            before = before.saturating_add(asked);
-        }
+        tell(self.completions, outcome);
         self.lease
     }
 

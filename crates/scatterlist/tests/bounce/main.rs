@@ -460,3 +460,21 @@ fn a_pool_that_a_device_may_hold_leaks_rather_than_being_freed() {
     assert_eq!(leaks, [("a mapping", 5000), ("a bounce pool with mappings", 6144)]);
     assert_eq!(Arc::strong_count(&owner), 2);
 }
+
+#[test]
+fn every_copied_byte_is_counted_where_it_is_copied() {
+    let ram = ram();
+    let device = device(&ram, &near().build().unwrap(), &[(BASE, 64 * KIB)], BounceLayout::default());
+    // What is in reach is not copied at all.
+    drop((&device).map(ram.lease(&[(BASE + 512 * KIB, 4096)]), FromDevice).unwrap());
+    assert_eq!(device.copied_bytes(), 0);
+    // In, for either direction; and out where the device writes.
+    drop((&device).map(ram.lease(&[(FAR, 1000)]), ToDevice).unwrap());
+    assert_eq!(device.copied_bytes(), 1000);
+    drop((&device).map(ram.lease(&[(BASE + 512 * KIB, 4096), (FAR, 1000)]), FromDevice).unwrap());
+    assert_eq!(device.copied_bytes(), 3000);
+    // A range, as far as it is bounced.
+    let mut mapped = (&device).map(ram.lease(&[(FAR, 1000)]), FromDevice).unwrap();
+    mapped.sync_for_cpu(100..150).unwrap();
+    assert_eq!(device.copied_bytes(), 4050);
+}

@@ -178,6 +178,9 @@ where
     M: DescriptorMemory,
 {
     let (list, pieces) = ready.whole()?;
+    if pieces == 1 {
+        return encode_run(list.segments().next()?, page);
+    }
     let memory = lists.first_mut()?;
     let hard = ready.hard();
     let planned =
@@ -209,6 +212,19 @@ where
         return None;
     }
     prp1.map(|prp1| Prps::new(prp1, list_addr))
+}
+
+/// Encodes one run of memory that lies in one page or two.
+#[inline]
+pub(in crate::desc) fn encode_run(run: Segment<BusAddr>, page: MemoryPage) -> Option<Prps> {
+    let first = run.addr().raw();
+    let second = (first & !page.mask()).wrapping_add(page.len());
+    let aligned = first & OFFSET_ALIGN.wrapping_sub(1) == 0;
+    match page.entries(first, run.len()) {
+        1 if aligned => Some(Prps::new(first, 0)),
+        2 if aligned => Some(Prps::new(first, second)),
+        _ => None,
+    }
 }
 
 /// Encodes any request.

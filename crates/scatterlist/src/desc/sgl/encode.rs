@@ -131,6 +131,9 @@ where
     M: DescriptorMemory,
 {
     let (list, pieces) = ready.whole()?;
+    if pieces == 1 {
+        return encode_run(list.segments().next()?);
+    }
     let memory = lists.first_mut()?;
     let addr = memory.bus_addr();
     let misaligned = addr.raw() & SEGMENT_ALIGN.wrapping_sub(1) != 0;
@@ -152,6 +155,13 @@ where
     // `room` bounds it to 32 bits.
     let len = u32::try_from(pieces.saturating_mul(DESCRIPTOR_LEN)).ok()?;
     Some(Descriptor::new(Kind::LastSegment, addr, len))
+}
+
+/// Encodes one run of memory.
+#[inline]
+pub(in crate::desc) fn encode_run(run: Segment<BusAddr>) -> Option<Descriptor> {
+    let len = u32::try_from(run.len()).ok()?;
+    Some(Descriptor::new(Kind::DataBlock, run.addr(), len))
 }
 
 /// Encodes any request.

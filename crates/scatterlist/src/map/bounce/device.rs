@@ -29,7 +29,7 @@ use super::pool::{FromPool, State, divide};
 use super::reserve::{Region, Shape};
 use super::slots::{Run, Slots};
 use super::{BounceError, BounceFailed, BounceLayout};
-use crate::sync::Spin;
+use crate::sync::{AtomicU64, Ordering, Spin};
 use crate::{Addr, BusAddr, CpuAddr, Lease, LimitId, Limits, Segments};
 
 /// A device that copies what it cannot use where it is.
@@ -68,6 +68,8 @@ pub struct Bounce<D: Backend, O, R: RawMutex = Spin> {
     /// `None` only while this is dropped.
     memory: Option<Lease<D::Addr, O>>,
     state: Mutex<R, State>,
+    /// Bytes copied, either way.
+    copied_bytes: AtomicU64,
 }
 
 /// What [`Bounce`] remembers of a mapping: `M` is what the device beneath does.
@@ -165,7 +167,8 @@ impl<D: Backend, O, R: RawMutex> Bounce<D, O, R> {
         let slots = Slots::new(sets, slot_len);
         let pool_bytes = slots.free_bytes();
         let state = Mutex::new(State { slots, regions: Vec::new(), regions_all: 0 });
-        let bounce = Self { inner, layout: divided, pool_bytes, memory: Some(memory), state };
+        let copied_bytes = AtomicU64::new(0);
+        let bounce = Self { inner, layout: divided, pool_bytes, memory: Some(memory), state, copied_bytes };
         let sets = bounce.state.lock().slots.sets_as_runs();
         sets.iter().for_each(|run| bounce.wipe(run));
         Ok(bounce)
@@ -189,6 +192,13 @@ impl<D: Backend, O, R: RawMutex> Bounce<D, O, R> {
     /// Returns the bytes of the slots that are neither in use nor set aside.
     pub fn free_bytes(&self) -> u64 {
         self.state.lock().slots.free_bytes()
+    }
+
+    /// Returns how many bytes were copied since the device was made, into the pool and out of it: every copy there is between
+    /// memory and device is counted here. A bounced byte is copied in when it is mapped and, where the device writes, out when
+    /// it is unmapped.
+    pub fn copied_bytes(&self) -> u64 {
+        self.copied_bytes.load(Ordering::Relaxed)
     }
 
     /// Clears a run, in memory too.
@@ -269,24 +279,28 @@ impl<D: Backend, O, R: RawMutex> Bounce<D, O, R> {
     }
 
     /// Calls `copy` for the spans of a mapping that lie in `range`, with where they are in the list and in the pool.
-    fn each(spans: &[Span], range: &Range<u64>, copy: impl Fn(CpuAddr, CpuAddr, usize)) {
+    fn each(&self, spans: &[Span], range: &Range<u64>, copy: impl Fn(CpuAddr, CpuAddr, usize)) {
+        let mut bytes = 0_u64;
         let first = spans.partition_point(|span| span.end() <= range.start);
         for span in spans.iter().skip(first).take_while(|span| span.start < range.end) {
             let start = range.start.saturating_sub(span.start);
             let end = range.end.min(span.end()).saturating_sub(span.start);
             let at = |addr: CpuAddr| addr.checked_add(start);
             if let (Some(list), Some(pool)) = (at(span.list), at(span.pool)) {
-                copy(list, pool, usize::try_from(end.saturating_sub(start)).unwrap_or(0));
+                let len = end.saturating_sub(start);
+                copy(list, pool, usize::try_from(len).unwrap_or(0));
+                bytes = bytes.saturating_add(len);
             }
         }
+        self.copied_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// Copies bytes `range` of a list to the pool.
     ///
     /// # Safety
     /// The spans are those of a list whose memory is valid, and the runs are still held.
-    unsafe fn copy_to_pool(spans: &[Span], range: &Range<u64>) {
-        Self::each(spans, range, |list, pool, len| {
+    unsafe fn copy_to_pool(&self, spans: &[Span], range: &Range<u64>) {
+        self.each(spans, range, |list, pool, len| {
             // SAFETY: (2), (3): `len` bytes are valid at both ends; the caller vouches for the list's, (1) for the pool's. They
             // can overlap: the list may be a lease of another memory, whose addresses mean the pool's bytes here.
             unsafe { core::ptr::copy(list.as_ptr().cast_const(), pool.as_ptr(), len) };
@@ -297,8 +311,8 @@ impl<D: Backend, O, R: RawMutex> Bounce<D, O, R> {
     ///
     /// # Safety
     /// As [`Bounce::copy_to_pool`]; nobody else uses the list's memory.
-    unsafe fn copy_from_pool(spans: &[Span], range: &Range<u64>) {
-        Self::each(spans, range, |list, pool, len| {
+    unsafe fn copy_from_pool(&self, spans: &[Span], range: &Range<u64>) {
+        self.each(spans, range, |list, pool, len| {
             // SAFETY: as in the other direction.
             unsafe { core::ptr::copy(pool.as_ptr().cast_const(), list.as_ptr(), len) };
         });
@@ -379,7 +393,7 @@ unsafe impl<D: Backend, O, R: RawMutex> Backend for Bounce<D, O, R> {
         }
         let (draft, guard) = self.grant(list, terms)?;
         // SAFETY: the caller says that the list's memory is valid; the guard holds the runs.
-        unsafe { Self::copy_to_pool(&draft.spans, &(0..u64::MAX)) };
+        unsafe { self.copy_to_pool(&draft.spans, &(0..u64::MAX)) };
         if terms.usage.sync == CpuSync::Skip {
             // Nobody hands these bytes over, and caches that wrote them back late would undo what the device writes.
             for run in guard.held.runs() {
@@ -406,7 +420,7 @@ unsafe impl<D: Backend, O, R: RawMutex> Backend for Bounce<D, O, R> {
         unsafe { self.inner.raw_unmap(&draft.list, usage, inner) };
         if usage.sync == CpuSync::Whole && usage.direction.device_writes() {
             // SAFETY: the caller's promise: the list's memory is valid, and the mapping ends only now.
-            unsafe { Self::copy_from_pool(&draft.spans, &(0..u64::MAX)) };
+            unsafe { self.copy_from_pool(&draft.spans, &(0..u64::MAX)) };
         }
         self.release(held);
     }
@@ -424,7 +438,7 @@ unsafe impl<D: Backend, O, R: RawMutex> Backend for Bounce<D, O, R> {
         unsafe { self.inner.raw_sync_for_cpu(list, usage, &mapping.inner, range.clone()) };
         if usage.direction.device_writes() {
             // SAFETY: the caller's promise: the list's memory is valid and the mapping lives.
-            unsafe { Self::copy_from_pool(spans, &range) };
+            unsafe { self.copy_from_pool(spans, &range) };
         }
     }
 
@@ -443,7 +457,7 @@ unsafe impl<D: Backend, O, R: RawMutex> Backend for Bounce<D, O, R> {
         };
         let Draft { list, spans, .. } = &copies.draft;
         // SAFETY: the caller's promise: the list's memory is valid and the mapping lives.
-        unsafe { Self::copy_to_pool(spans, &range) };
+        unsafe { self.copy_to_pool(spans, &range) };
         // SAFETY: as above; the draft's list has the same bytes at the same places.
         unsafe { self.inner.raw_sync_for_device(list, usage, &mapping.inner, range) };
     }
