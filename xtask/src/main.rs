@@ -8,6 +8,7 @@
 mod args;
 mod bench;
 mod fuzz;
+mod kernel;
 mod process;
 mod programs;
 mod scratch;
@@ -23,9 +24,11 @@ const USAGE: &str = "\
 usage: cargo xtask <task>
 
   test [NAME]     every check and every test; with NAME only the tests whose name contains it
+  kernel [NAME]   boots the small kernel in QEMU, once for each case (whose name contains NAME), and judges it
   fuzz NAME       one target of fuzz/ for longer  [--seconds N]
   bench copy      file to file beside dd, cp and fio  [--rounds N] [--size SIZE] [--dir DIR]
   bench core      list, planner, encoders and mapping beside their peers  [--rounds N]
+  bench nvme      instructions of the NVMe driver for a read of 4 KiB
 
 Figures go to target/bench/*.json. BULKIO_BIN=FILE benches that file instead of the built command.";
 
@@ -49,9 +52,12 @@ fn run(words: &[String]) -> Result<ExitCode> {
         }
         ["test"] => test::run(None),
         ["test", name] if !name.starts_with('-') => test::run(Some(name)),
+        ["kernel"] => kernel::run(None),
+        ["kernel", name] if !name.starts_with('-') => kernel::run(Some(name)),
         ["fuzz", name, rest @ ..] => fuzz::run(name, rest),
         ["bench", "copy", rest @ ..] => bench::copy::run(rest),
         ["bench", "core", rest @ ..] => bench::core::run(rest),
+        ["bench", "nvme", rest @ ..] => bench::nvme::run(rest),
         other => bail!("there is no task `{}`\n\n{USAGE}", other.join(" ")),
     }
 }

@@ -40,7 +40,12 @@ pub(crate) fn run(command: Command, limit: Duration, line: impl FnMut(&str)) -> 
     run_within(command, (!std::io::stdin().is_terminal()).then_some(limit), line)
 }
 
-fn run_within(mut command: Command, limit: Option<Duration>, mut line: impl FnMut(&str)) -> Result<Ended> {
+/// As [`run`], with this limit wherever it is called. With one, a Ctrl-C at a terminal reaches the caller alone.
+pub(crate) fn run_within(
+    mut command: Command,
+    limit: Option<Duration>,
+    mut line: impl FnMut(&str),
+) -> Result<Ended> {
     let (reader, writer) = std::io::pipe().context("cannot make a pipe")?;
     command.stdin(Stdio::null());
     command.stdout(writer.try_clone().context("cannot copy a pipe")?).stderr(writer);

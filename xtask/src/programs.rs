@@ -18,7 +18,11 @@ pub(crate) const FOR_TESTS: &[Program] = &[
     ("blockdev", "util-linux"),
     ("setpriv", "util-linux"),
     ("sfdisk", "fdisk"),
+    ("qemu-system-x86_64", "qemu-system-x86"),
 ];
+
+/// What `cargo xtask kernel` calls.
+pub(crate) const FOR_KERNEL: &[Program] = &[("qemu-system-x86_64", "qemu-system-x86")];
 
 const SYSTEM_FOLDERS: [&str; 4] = ["/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/bin"];
 

@@ -10,5 +10,6 @@ pub(crate) mod core;
 mod data;
 mod fio;
 mod measure;
+pub(crate) mod nvme;
 mod report;
 mod stats;

@@ -72,7 +72,7 @@ fn bare_target() -> Result<Option<&'static str>> {
 }
 
 /// Counts a skip when the subcommand of a toolchain component is not there.
-pub(super) fn component_missing(
+pub(crate) fn component_missing(
     workspace: &Workspace,
     subcommand: &str,
     component: &str,
@@ -91,7 +91,7 @@ fn cargo(workspace: &Workspace, arguments: &[&str], step: &mut Step) -> Result<(
     run(workspace.cargo(arguments), &format!("cargo {}", arguments.join(" ")), step)
 }
 
-pub(super) fn run(command: Command, name: &str, step: &mut Step) -> Result<()> {
+pub(crate) fn run(command: Command, name: &str, step: &mut Step) -> Result<()> {
     println!("+ {name}");
     let ended = process::run_loud(command, STEP_TIME)?;
     step.check(&format!("{name}: {ended}"), ended.success());

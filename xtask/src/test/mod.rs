@@ -4,7 +4,7 @@
 //! `N passed, N failed, N skipped`. The steps know nothing of each other; what two need is made here.
 
 mod bare;
-mod checks;
+pub(crate) mod checks;
 mod fuzzing;
 mod libtest;
 mod licences;
@@ -24,7 +24,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 
 use crate::workspace::Workspace;
-use crate::{programs, scratch};
+use crate::{kernel, programs, scratch};
+pub(crate) use tally::Step;
 use tally::Tally;
 
 /// Set for every program that a run starts: a run inside a run would never end.
@@ -62,6 +63,7 @@ pub(crate) fn run(filter: Option<&str>) -> Result<ExitCode> {
     if filter.is_none() {
         tally.step("address sanitizer", |step| sanitizer::run(&workspace, scratch.path(), step));
         tally.step("models of threads", |step| models::run(&workspace, scratch.path(), step));
+        tally.step("kernel in QEMU", |step| kernel::test(&workspace, step));
         tally.step("fuzz targets", |step| fuzzing::run(&workspace, step));
         tally.step("README", |step| readme::run(&workspace, scratch.path(), step));
     } else {

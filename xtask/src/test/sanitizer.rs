@@ -19,7 +19,8 @@ use crate::workspace::Workspace;
 const LEAKS_ON_PURPOSE: [&str; 3] = ["leak", "forget", "forgotten"];
 
 /// The packages with unsafe code that tests reach in their own process.
-const PACKAGES: [&str; 4] = ["--package", "scatterlist", "--package", "bulkio"];
+const PACKAGES: [&str; 8] =
+    ["--package", "scatterlist", "--package", "bulkio", "--package", "nvme-driver", "--package", "kernel"];
 
 pub(crate) fn run(workspace: &Workspace, scratch: &Path, step: &mut Step) -> Result<()> {
     let host = toolchain::host()?;
