@@ -51,6 +51,7 @@ impl<A: Addr> Chain<A> {
     /// # Errors
     /// After [`SelectError::Page`] the list holds the pages before the one at
     /// fault; after another error it is unchanged.
+    #[inline]
     pub(super) fn append_pages(
         &mut self,
         pages: &[A],
@@ -95,6 +96,7 @@ impl<A: Addr> Chain<A> {
 
     /// Appends whole pages behind `open`, which is the list's last segment or its end. No run of them can be too
     /// long for a segment.
+    #[inline]
     fn append_whole(&mut self, open: Segment<A>, pages: &[A], page_len: u64) -> Result<(), SegmentError> {
         let mut open = self.open.unwrap_or(open);
         let mut rest = pages;

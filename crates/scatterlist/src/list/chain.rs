@@ -34,6 +34,7 @@ pub(super) struct Chain<A: Addr> {
 
 impl<A: Addr> Chain<A> {
     /// Returns an empty list. No allocation.
+    #[inline]
     pub(super) fn new() -> Self {
         Self {
             chain: LinkedList::new(),

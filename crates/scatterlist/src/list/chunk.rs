@@ -19,6 +19,7 @@ pub(super) struct Chunk<A: Addr> {
 }
 
 impl<A: Addr> Chunk<A> {
+    #[inline]
     pub(super) fn new() -> Self {
         Self { entries: Entries::new(), start: 0, totals: Totals::EMPTY }
     }
@@ -53,6 +54,7 @@ impl<A: Addr> Chunk<A> {
         self.entries.capacity()
     }
 
+    #[inline]
     pub(super) fn reserve(&mut self, segments: usize) {
         let room = CHUNK_SEGMENTS_MAX.saturating_sub(self.entries.len());
         self.entries.reserve(segments.min(room));
@@ -84,6 +86,7 @@ impl<A: Addr> Chunk<A> {
 
     /// Takes pages behind `open` while they join it or there is memory for another entry. Returns the segment that
     /// is open then, and the pages taken.
+    #[inline]
     pub(super) fn take_pages(&mut self, open: Segment<A>, pages: &[A], page_len: u64) -> (Segment<A>, usize) {
         if pages.len() <= self.entries.room()
             && let Some((last, closed)) = pages.split_last()

@@ -12,6 +12,7 @@ pub(super) struct Entries<A: Addr> {
 }
 
 impl<A: Addr> Entries<A> {
+    #[inline]
     pub(super) const fn new() -> Self {
         Self { many: Vec::new() }
     }

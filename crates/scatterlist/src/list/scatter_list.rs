@@ -364,6 +364,7 @@ impl<A: Addr> ScatterList<A> {
     /// # Errors
     /// [`SelectError::PastEnd`] when the pages hold fewer bytes, [`SelectError::Page`] for a page that
     /// cannot be a segment.
+    #[inline]
     pub fn from_pages(pages: &[A], page_len: u64, offset: u64, len: u64) -> Result<Self, SelectError> {
         let mut list = Self::new();
         list.append_pages(pages, page_len, offset, len)?;
@@ -375,6 +376,7 @@ impl<A: Addr> ScatterList<A> {
     /// # Errors
     /// As [`ScatterList::from_pages`]. After [`SelectError::Page`] the list holds the pages before the one at
     /// fault; after another error it is unchanged.
+    #[inline]
     pub fn append_pages(
         &mut self,
         pages: &[A],
