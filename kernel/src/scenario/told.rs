@@ -8,7 +8,7 @@
 
 use alloc::collections::BTreeMap;
 use alloc::format;
-use alloc::string::{String, ToString as _};
+use alloc::string::{String, ToString};
 use core::cell::{Cell, RefCell};
 
 use scatterlist::desc::prp::{self, MemoryPage, Prps};
@@ -18,8 +18,7 @@ use scatterlist::map::Memory as _;
 use scatterlist::{Addr as _, BusAddr, PhysAddr};
 
 use super::{Failure, fact, failure};
-use crate::driver::word;
-
+use crate::driver::{halves, word};
 use crate::memory::{FRAME_LEN, KernelMemory};
 use crate::registers::Registers;
 
@@ -209,14 +208,11 @@ impl<R: Registers> Told<R> {
         let bytes = (twelve & 0xffff).saturating_add(1).saturating_mul(self.block_len.get());
         let is_sgl = first.wrapping_shr(14) & 0b11 != 0;
         let segments = if is_sgl {
-            let runs = sgl::walk(self, Descriptor::from_words([low, high]), bytes);
-            runs.collect::<Result<alloc::vec::Vec<_>, _>>().map_err(|error| error.to_string())?.len()
+            count_of(sgl::walk(self, Descriptor::from_words([low, high]), bytes))?
         } else {
             let page = MemoryPage::new(FRAME_LEN).map_err(|error| error.to_string())?;
-            let runs = prp::walk(self, page, Prps::new(low, high), bytes);
-            runs.collect::<Result<alloc::vec::Vec<_>, _>>().map_err(|error| error.to_string())?.len()
+            count_of(prp::walk(self, page, Prps::new(low, high), bytes))?
         };
-        let segments = u64::try_from(segments).map_err(|error| error.to_string())?;
         self.count(|counts| {
             let way = if opcode == READ { &mut counts.reads } else { &mut counts.writes };
             *way = way.saturating_add(1);
@@ -227,7 +223,7 @@ impl<R: Registers> Told<R> {
     }
 
     fn note(&self, at: u64, value: u32) {
-        let [low, high] = crate::driver::halves(self.admin_base.get());
+        let [low, high] = halves(self.admin_base.get());
         match at {
             CC => self.configured(value),
             AQA => self.attributes.set(value),
@@ -245,14 +241,30 @@ impl<R: Registers> Told<R> {
 
 impl<R> BusRead for Told<R> {
     fn read(&self, addr: BusAddr, into: &mut [u8]) -> Result<(), Unreadable> {
-        let len = u64::try_from(into.len()).unwrap_or(u64::MAX);
-        let cpu = self.memory.cpu_addr(PhysAddr::new(addr.raw()), len).ok_or(Unreadable { addr })?;
-        for (offset, byte) in into.iter_mut().enumerate() {
-            // SAFETY: (1) memory of this machine, which the CPU sees there; volatile, since the driver writes it meanwhile.
-            *byte = unsafe { cpu.as_ptr().wrapping_add(offset).read_volatile() };
-        }
-        Ok(())
+        read_as_device(self.memory, addr, into)
     }
+}
+
+/// Returns how many runs a walk has.
+fn count_of<T, E: ToString>(mut runs: impl Iterator<Item = Result<T, E>>) -> Result<u64, String> {
+    runs.try_fold(0, |count: u64, run| {
+        run.map(|_| count.saturating_add(1)).map_err(|error| error.to_string())
+    })
+}
+
+/// Reads memory as a device does that sees it where it is.
+pub(super) fn read_as_device(
+    memory: &KernelMemory,
+    addr: BusAddr,
+    into: &mut [u8],
+) -> Result<(), Unreadable> {
+    let len = u64::try_from(into.len()).unwrap_or(u64::MAX);
+    let cpu = memory.cpu_addr(PhysAddr::new(addr.raw()), len).ok_or(Unreadable { addr })?;
+    for (offset, byte) in into.iter_mut().enumerate() {
+        // SAFETY: memory of this machine, which the CPU sees there; volatile, since the driver writes it meanwhile.
+        *byte = unsafe { cpu.as_ptr().wrapping_add(offset).read_volatile() };
+    }
+    Ok(())
 }
 
 // SAFETY: every promise is passed on; only what a driver writes is looked at.
@@ -287,7 +299,7 @@ unsafe impl<R: Registers> Registers for Told<R> {
     }
 
     fn write64(&self, at: u64, value: u64) {
-        let [low, high] = crate::driver::halves(value);
+        let [low, high] = halves(value);
         self.note(at, low);
         self.note(at.saturating_add(4), high);
         self.registers.write64(at, value);

@@ -3,20 +3,21 @@
 //! A checker cannot see a real device work. But what it will do follows from what it was told: at each notification this walks
 //! the rings as the device does, and tells the checker of every access that the descriptors ask for, before the device hears
 //! of them. Offsets are those of Virtual I/O Device (VIRTIO) Version 1.2, section 4.2.2, table 4.1.
-#![expect(unsafe_code, reason = "passes registers on, and reads memory as the device does")]
+#![expect(unsafe_code, reason = "passes registers on")]
 
 use alloc::string::{String, ToString as _};
 use core::cell::{Cell, RefCell};
 
 use scatterlist::desc::virtqueue::{DeviceRings, QueueSize, Side};
 use scatterlist::desc::{BusRead, Unreadable};
-use scatterlist::map::Memory as _;
 use scatterlist::map::checked::Checked;
-use scatterlist::{Addr as _, BusAddr, PhysAddr};
+use scatterlist::{Addr as _, BusAddr};
 
+use crate::driver::{halves, word};
 use crate::memory::KernelMemory;
 use crate::registers::Registers;
 use crate::scenario::stack::Plain;
+use crate::scenario::told::read_as_device;
 
 const QUEUE_SIZE: u64 = 0x038;
 const QUEUE_NOTIFY: u64 = 0x050;
@@ -89,10 +90,8 @@ impl<R> Watched<R> {
     }
 
     fn note(&self, at: u64, value: u32) {
-        let low = |word: &Cell<u64>| word.set(word.get() & !0xffff_ffff | u64::from(value));
-        let high = |word: &Cell<u64>| {
-            word.set(word.get() & 0xffff_ffff | u64::from(value).wrapping_shl(32));
-        };
+        let low = |place: &Cell<u64>| place.set(word(value, halves(place.get())[1]));
+        let high = |place: &Cell<u64>| place.set(word(halves(place.get())[0], value));
         match at {
             QUEUE_SIZE => self.size.set(value),
             QUEUE_TABLE => low(&self.table),
@@ -112,13 +111,9 @@ impl<R> Watched<R> {
 /// Reads of rings and tables are accesses of the device too.
 impl<R> BusRead for Watched<R> {
     fn read(&self, addr: BusAddr, into: &mut [u8]) -> Result<(), Unreadable> {
+        read_as_device(self.memory, addr, into)?;
         let len = u64::try_from(into.len()).unwrap_or(u64::MAX);
-        let cpu = self.memory.cpu_addr(PhysAddr::new(addr.raw()), len).ok_or(Unreadable { addr })?;
         let _found = self.device.device_access(addr, len, false);
-        for (offset, byte) in into.iter_mut().enumerate() {
-            // SAFETY: memory of this machine, which the CPU sees there; volatile, since the driver writes it meanwhile.
-            *byte = unsafe { cpu.as_ptr().wrapping_add(offset).read_volatile() };
-        }
         Ok(())
     }
 }
