@@ -67,6 +67,12 @@ impl<A: Addr, O> Lease<A, O> {
         self.owners.into_iter().map(|(_, owner)| owner)
     }
 
+    /// Ends the lease: its owners drop, and the list is plain numbers again.
+    #[must_use]
+    pub fn into_list(self) -> ScatterList<A> {
+        self.list
+    }
+
     /// Returns the lease of the same memory, named by other addresses.
     ///
     /// # Safety

@@ -211,6 +211,8 @@ pub enum Source {
     Vpd,
     /// The format of the descriptors that the device reads.
     DescriptorFormat,
+    /// What is known of the pages that back the memory: their kind, or the kernel's page map.
+    Pages,
 }
 
 impl Source {
@@ -228,6 +230,7 @@ impl Source {
             Self::Identify => "identify",
             Self::Vpd => "vpd",
             Self::DescriptorFormat => "descriptor_format",
+            Self::Pages => "pages",
         }
     }
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use plan_checker::{POLICIES, Seg, check_request, run, value};
 use proptest::prelude::*;
-use scatterlist::plan::{Appender, Policy, TryAppend, plan, try_append};
+use scatterlist::plan::{Appender, Piece, Policy, TryAppend, is_ready, plan, try_append};
 use scatterlist::{
     Addr, Complete, Direction, Force, Lease, LimitId, Limits, Outcome, PhysAddr, Position, ScatterList,
     Segment, Source,
@@ -231,6 +231,26 @@ proptest! {
     }
 
     /// What `try_append` lets in, the planner takes as one direct request.
+    #[test]
+    fn a_list_that_is_ready_is_one_request_as_it_stands(segments in segments(), limits in limits(), few in 0..4_usize) {
+        let mut segments = segments;
+        segments.truncate(few);
+        let unit = unit(&limits);
+        let list = fill(segments, unit);
+        let position = Position::At(0);
+        let ready = is_ready(&list, position, &limits);
+        for policy in POLICIES {
+            let mut plan = plan(&list, position, &limits, policy);
+            if ready {
+                let request = plan.next().unwrap().unwrap();
+                let pieces: Vec<_> = request.pieces().collect();
+                let expected: Vec<_> = list.iter().map(Piece::Direct).collect();
+                prop_assert_eq!(pieces, expected);
+                prop_assert!(plan.next().is_none());
+            }
+        }
+    }
+
     #[test]
     fn try_append_lets_in_what_fits_whole(segments in segments(), limits in limits()) {
         let limits = limits

@@ -87,6 +87,30 @@ pub fn plan<'a, S: Segments + ?Sized + 'a>(
     Plan { list, limits, policy, position, left: list.bytes(), cursor: None, failed: false }
 }
 
+/// Says whether a list is one request as it stands: [`plan()`] yields exactly one, whose pieces are the list's segments.
+///
+/// A few compares, without a walk and without the values that a plan moves. "No" may be too careful: then the plan tells.
+///
+/// ```
+/// use scatterlist::plan::is_ready;
+/// use scatterlist::{Addr, LimitId, Limits, PhysAddr, Position, ScatterList, Segment};
+///
+/// let list = ScatterList::from(Segment::new(PhysAddr::new(0x1000), 4096)?);
+/// let limits = Limits::builder().hard(LimitId::PositionAlign, 512).build()?;
+/// assert!(is_ready(&list, Position::At(1024), &limits));
+/// assert!(!is_ready(&list, Position::At(1000), &limits));
+/// # Ok::<(), Box<dyn core::error::Error>>(())
+/// ```
+#[must_use]
+#[inline]
+pub fn is_ready<S: Segments + ?Sized>(list: &S, position: Position, limits: &Limits) -> bool {
+    let bytes = list.bytes();
+    bytes != 0
+        && limits.hard().copy_below == 0
+        && why::is_whole(position, bytes, limits)
+        && list.totals().is_some_and(|totals| fit::fits(&totals, position, limits))
+}
+
 /// The requests of one plan, in order. See [`plan()`].
 #[derive(Debug)]
 pub struct Plan<'a, S: Segments + ?Sized + 'a> {
