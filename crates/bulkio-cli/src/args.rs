@@ -85,7 +85,7 @@ and say how much it is; a second one ends it at once.";
 const JSON_FIELDS: &str = "\
 Fields of the JSON object (on one line; the last line of standard error when DST is -):
   bytes, seconds, bytes_per_second       copied from the start of the range without a gap
-  engine, engine_refused                 io_uring or blocking, and why io_uring is not used
+  engine, engine_refused                 io_uring, aio or threads; why better ones are not used
   pages, pool_bytes, registered_bytes    the memory of the copy
   block_bytes, depth                     bytes of one request, requests in flight on each side
   durable_bytes, synced, interrupted     what survives a power cut, whether flushed, whether stopped
@@ -110,8 +110,10 @@ pub(crate) struct Probe {
 #[derive(ValueEnum, Clone, Copy, Debug)]
 enum Engine {
     Auto,
+    #[value(name = "io_uring")]
     Uring,
-    Blocking,
+    Aio,
+    Threads,
 }
 
 #[derive(ValueEnum, Clone, Copy, Debug)]
@@ -140,7 +142,8 @@ impl Copy {
             engine: match self.engine {
                 Engine::Auto => EngineChoice::Auto,
                 Engine::Uring => EngineChoice::Uring,
-                Engine::Blocking => EngineChoice::Blocking,
+                Engine::Aio => EngineChoice::Aio,
+                Engine::Threads => EngineChoice::Threads,
             },
             direct: match self.direct {
                 Direct::Auto => DirectMode::Auto,

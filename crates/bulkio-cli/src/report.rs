@@ -15,8 +15,8 @@ struct Json<'a> {
     seconds: Option<f64>,
     bytes_per_second: Option<u64>,
     engine: Option<&'static str>,
-    /// Why io_uring is not used; `null` where it is, or was not wanted.
-    engine_refused: Option<&'a str>,
+    /// Why better engines are not used; `null` where there are none, or they were not wanted.
+    engine_refused: Option<String>,
     pages: Option<String>,
     /// Why they are not better ones.
     pages_reason: Option<&'a str>,
@@ -61,7 +61,7 @@ pub(crate) fn json(report: Option<&Report>, error: Option<&str>, interrupted: bo
         seconds: report.map(|report| report.elapsed.as_secs_f64()),
         bytes_per_second: report.map(|report| per_second(report.bytes, report.elapsed)),
         engine: report.map(|report| report.engine.kind.name()),
-        engine_refused: report.and_then(|report| report.engine.refused.as_deref()),
+        engine_refused: report.and_then(refused_engines),
         pages: report.map(|report| report.page_kind.to_string()),
         pages_reason: report.map(|report| &*report.page_reason),
         pool_bytes: report.map(|report| report.pool_bytes),
@@ -79,6 +79,12 @@ pub(crate) fn json(report: Option<&Report>, error: Option<&str>, interrupted: bo
     });
     // Plain strings and numbers always serialise.
     text.unwrap_or_else(|error| format!("{{\"error\":\"{error}\"}}"))
+}
+
+/// Says why better engines are not used, if there are any.
+fn refused_engines(report: &Report) -> Option<String> {
+    let refused: Vec<String> = report.engine.refused.iter().map(ToString::to_string).collect();
+    (!refused.is_empty()).then(|| refused.join("; "))
 }
 
 fn side_json(side: &SideReport) -> JsonSide<'_> {
@@ -117,10 +123,10 @@ pub(crate) fn human_lines(report: &Report) -> String {
         report.page_kind,
         registered(report),
     );
-    if let Some(refused) = &report.engine.refused {
-        let _ = writeln!(text, "  io_uring is not used: {refused}");
+    for refused in &report.engine.refused {
+        let _ = writeln!(text, "  {} is not used: {}", refused.kind, refused.reason);
     }
-    if !report.registered_reason.is_empty() && report.engine.refused.is_none() {
+    if !report.registered_reason.is_empty() && report.engine.refused.is_empty() {
         let _ = writeln!(text, "  not all is registered: {}", report.registered_reason);
     }
     for (name, side) in [("source", &report.source), ("destination", &report.destination)] {

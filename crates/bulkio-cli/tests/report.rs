@@ -174,7 +174,7 @@ fn pages_after(args: &[&str], len: u64) -> Result<[u64; 2], String> {
 
 #[test]
 fn a_direct_copy_leaves_the_page_cache_alone() {
-    for (len, args) in [(8 * MIB, &[] as &[&str]), (8 * MIB + 3, &[]), (8 * MIB, &["--engine", "blocking"])] {
+    for (len, args) in [(8 * MIB, &[] as &[&str]), (8 * MIB + 3, &[]), (8 * MIB, &["--engine", "threads"])] {
         let after = or_skip!("a_direct_copy_leaves_the_page_cache_alone", pages_after(args, len));
         // An odd end may leave the block it lies in.
         let most = if len.is_multiple_of(BLOCK) { 0 } else { 2 };
@@ -437,24 +437,26 @@ fn direct_required_is_refused_in_memory() {
     assert_eq!(number(&report, "source/direct_bytes") + number(&report, "destination/direct_bytes"), 2 * MIB);
 }
 
-/// Says why this machine refuses io_uring, if it does.
-fn uring_refused(output: &Output) -> Option<String> {
+/// Says why this machine refuses an engine, if it does.
+fn refused(output: &Output, engine: &str) -> Option<String> {
     let text = String::from_utf8_lossy(&output.stderr);
-    (output.status.code() == Some(3) && text.contains("io_uring")).then(|| text.trim().to_owned())
+    (output.status.code() == Some(3) && text.contains(&format!("the {engine} engine")))
+        .then(|| text.trim().to_owned())
 }
 
 #[test]
-fn both_engines_copy_alike_and_are_named() {
-    let test_name = "both_engines_copy_alike_and_are_named";
+fn all_engines_copy_alike_and_are_named() {
+    let test_name = "all_engines_copy_alike_and_are_named";
     let pair = or_skip!(test_name, Pair::new(9 * MIB + 4097));
-    for (choice, name) in [("blocking", "blocking"), ("uring", "io_uring")] {
+    for (choice, name) in [("threads", "threads"), ("aio", "aio"), ("io_uring", "io_uring")] {
         BEFORE.store(&pair.to, 100);
         let mut command = bulkio(["copy", "--json", "--engine", choice]);
         let output = command.arg(&pair.from).arg(&pair.to).output().expect("bulkio starts");
-        if choice == "uring"
-            && let Some(reason) = uring_refused(&output)
+        if choice != "threads"
+            && let Some(reason) = refused(&output, choice)
         {
-            return skip(test_name, &reason);
+            skip(&format!("{test_name} ({choice})"), &reason);
+            continue;
         }
         assert!(output.status.success(), "{}", said(&output));
         let report = json(&output.stdout);
@@ -475,15 +477,15 @@ fn the_environment_chooses_the_engine_and_a_flag_overrides_it() {
         command.arg(&pair.from).arg(&pair.to).args(args).env("BULKIO_ENGINE", value);
         command.output().expect("bulkio starts")
     };
-    for (value, args) in [("blocking", &[] as &[&str]), ("uring", &["--engine", "blocking"])] {
+    for (value, args) in [("threads", &[] as &[&str]), ("io_uring", &["--engine", "threads"])] {
         let output = with(value, args);
         assert!(output.status.success(), "{}", said(&output));
-        assert_eq!(json(&output.stdout)["engine"], "blocking");
+        assert_eq!(json(&output.stdout)["engine"], "threads");
     }
     let output = with("steam", &[]);
     assert_eq!(output.status.code(), Some(2), "{}", said(&output));
-    let output = with("uring", &[]);
-    if let Some(reason) = uring_refused(&output) {
+    let output = with("io_uring", &[]);
+    if let Some(reason) = refused(&output, "io_uring") {
         return skip(test_name, &reason);
     }
     assert_eq!(json(&output.stdout)["engine"], "io_uring", "{}", said(&output));

@@ -52,7 +52,7 @@ fn case() -> impl Strategy<Value = Case> {
         ]
     };
     let start = || prop_oneof![3 => Just(0_u64), 1 => 0..9000_u64, 1 => (0..20_u64).prop_map(|n| n * 512), 1 => (0..5_u64).prop_map(|n| n * 4096)];
-    let engine = prop_oneof![3 => Just(EngineChoice::Auto), 1 => Just(EngineChoice::Blocking)];
+    let engine = prop_oneof![3 => Just(EngineChoice::Auto), 1 => Just(EngineChoice::Threads)];
     let block = prop_oneof![Just(1_u64), Just(512), Just(4096), Just(5000), Just(65536), Just(1 << 20)];
     let count = prop_oneof![2 => Just(None), 1 => (0..100_000_u64).prop_map(Some), 1 => Just(Some(4096))];
     let direct = prop_oneof![4 => Just(DirectMode::Auto), 1 => Just(DirectMode::Never)];

@@ -363,8 +363,8 @@ pub fn engines(test: &str) -> Vec<&'static str> {
         }
         ended.status.success()
     };
-    let engines: Vec<&str> = ["blocking", "uring"].into_iter().filter(works).collect();
-    assert!(engines.contains(&"blocking"), "plain calls work everywhere");
+    let engines: Vec<&str> = ["threads", "aio", "io_uring"].into_iter().filter(works).collect();
+    assert!(engines.contains(&"threads"), "plain calls work everywhere");
     engines
 }
 

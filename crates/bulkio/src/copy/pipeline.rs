@@ -18,7 +18,7 @@ use super::state::{Filled, State};
 use super::{CopyError, CopyFailure, Side};
 use crate::device::{Class, Device};
 use crate::engine::{Completion, Engine, EngineOptions, FileId, FixedRegion, SubmitReason};
-use crate::pages::{PageKindRequest, PagePool, PoolOptions, Slot};
+use crate::pages::{PagePool, PoolOptions, Slot};
 
 /// What a request in flight is for.
 #[derive(Clone, Copy, Debug)]
@@ -105,15 +105,12 @@ impl<'a> Pipeline<'a> {
         };
         let slots = chunks.min(u64::from(options.depth).saturating_mul(2)).saturating_add(EDGE_SLOTS);
         let usable = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
-        let pool = Arc::new(PagePool::new(PoolOptions {
-            slot_len: usable(geometry.slot_len),
-            slots: usable(slots),
-            kind: PageKindRequest::Auto,
-        })?);
+        let pool = PoolOptions::uniform(usable(geometry.slot_len), usable(slots));
+        let pool = Arc::new(PagePool::new(pool)?);
         let mut engine = Engine::new(EngineOptions {
             kind: options.engine,
             depth: options.depth.saturating_mul(2).saturating_add(1),
-            fixed: Some(FixedRegion::from_pool(Arc::clone(&pool))),
+            fixed: vec![FixedRegion::from_pool(Arc::clone(&pool))],
             // Tests tell direct from bounced by what was submitted.
             log: cfg!(test),
             ..EngineOptions::default()

@@ -1,17 +1,25 @@
 //! The seam below the in-flight table: one [`Operation`] in, one [`Reaped`] result out.
 //!
-//! [`Backend`] is what executes operations: io_uring or blocking calls today. A back end knows nothing of requests; it
+//! [`Backend`] is what executes operations: io_uring, native AIO or threads. A back end knows nothing of requests; it
 //! gets raw addresses and a file descriptor under the promise of [`Backend::push`] and answers with bytes or a negative
 //! error number, exactly once per operation.
 #![expect(unsafe_code, reason = "hands on the promise of Backend::push")]
 
 use std::os::fd::RawFd;
+use std::sync::Arc;
 use std::time::Duration;
 
 use scatterlist::Direction;
 
-use super::blocking::Blocking;
+use super::aio::Aio;
+use super::files::Carrier;
+use super::fixed::SharedRegistration;
+use super::threads::Threads;
 use super::uring::Uring;
+use super::wake::Bell;
+
+/// Bytes that are pushed before they are worth a system call of their own.
+pub(super) const NUDGE_BYTES: u64 = 256 << 10;
 
 /// What a flush makes durable.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -25,10 +33,19 @@ pub enum FlushKind {
 /// The memory of one operation.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Memory {
-    /// One run of bytes, by its registered buffer where `fixed` says which.
+    /// One run of bytes. `fixed` says which registered buffer it lies in.
     One { addr: *mut u8, len: u32, fixed: Option<u16> },
     /// Several.
-    Many { vectors: *const libc::iovec, count: u32 },
+    Many { vectors: *const libc::iovec, count: u32, fixed: Option<u16> },
+}
+
+impl Memory {
+    /// Returns the registered buffer that it goes through.
+    pub(super) const fn fixed(&self) -> Option<u16> {
+        match self {
+            Self::One { fixed, .. } | Self::Many { fixed, .. } => *fixed,
+        }
+    }
 }
 
 /// What one operation does.
@@ -52,6 +69,12 @@ pub(super) struct Operation {
     pub(super) file_slot: Option<u32>,
     /// Whether the file is always ready, as regular files and disks are.
     pub(super) always_ready: bool,
+    /// Whether the file is open with `O_DIRECT`, where the back end goes by that.
+    pub(super) direct: bool,
+    /// Whether the file is a pipe.
+    pub(super) pipe: bool,
+    /// Who is to carry it where it is a transfer.
+    pub(super) carrier: Carrier,
     /// Bytes to move, for deciding when a batch is worth a system call.
     pub(super) bytes: u64,
     pub(super) act: Act,
@@ -79,7 +102,10 @@ pub(super) enum Woken {
 #[derive(Debug)]
 pub(super) enum Backend {
     Uring(Box<Uring>),
-    Blocking(Blocking),
+    Aio(Box<Aio>),
+    Threads(Threads),
+    /// Nothing: what is left of an engine whose back end was leaked.
+    Gone,
 }
 
 impl Backend {
@@ -87,7 +113,56 @@ impl Backend {
     pub(super) fn fixed_index(&self, addr: u64, len: u64) -> Option<u16> {
         match self {
             Self::Uring(uring) => uring.fixed_index(addr, len),
-            Self::Blocking(_) => None,
+            Self::Aio(_) | Self::Threads(_) | Self::Gone => None,
+        }
+    }
+
+    /// Returns the registered buffer that holds all of these vectors, where the kernel takes such operations.
+    pub(super) fn fixed_index_of_all(&self, vectors: &[libc::iovec]) -> Option<u16> {
+        match self {
+            Self::Uring(uring) => uring.fixed_index_of_all(vectors),
+            Self::Aio(_) | Self::Threads(_) | Self::Gone => None,
+        }
+    }
+
+    /// Says whether completions are asked for, which not every file allows.
+    pub(super) fn is_polled(&self) -> bool {
+        if let Self::Uring(uring) = self { uring.is_polled() } else { false }
+    }
+
+    /// Returns what is registered, for another ring to share.
+    pub(super) fn shared_registration(&self) -> Option<SharedRegistration> {
+        match self {
+            Self::Uring(uring) => uring.shared_registration(),
+            Self::Aio(_) | Self::Threads(_) | Self::Gone => None,
+        }
+    }
+
+    /// Returns the bell that ends a wait; it is watched from now on.
+    pub(super) fn bell(&mut self) -> rustix::io::Result<Arc<Bell>> {
+        match self {
+            Self::Uring(uring) => uring.bell(),
+            Self::Aio(aio) => Ok(aio.bell()),
+            Self::Threads(threads) => Ok(threads.bell()),
+            Self::Gone => Err(rustix::io::Errno::BADF),
+        }
+    }
+
+    /// Says whether it goes by [`File::direct`](super::files::File::direct) for every file.
+    pub(super) const fn goes_by_direct(&self) -> bool {
+        matches!(self, Self::Aio(_))
+    }
+
+    /// Says whether what waits in the call goes to threads of the kernel: a ring does that, unless it polls.
+    pub(super) fn hands_to_threads(&self) -> bool {
+        matches!(self, Self::Uring(uring) if !uring.is_polled())
+    }
+
+    /// Makes native AIO ready beneath a ring, or says why it is not to be had.
+    pub(super) fn lay_aio_beneath(&mut self) -> Result<(), String> {
+        match self {
+            Self::Uring(uring) => uring.lay_aio_beneath(),
+            Self::Aio(_) | Self::Threads(_) | Self::Gone => Err("there is no ring".to_owned()),
         }
     }
 
@@ -95,7 +170,7 @@ impl Backend {
     pub(super) fn register_file(&mut self, slot: u32, fd: RawFd) -> bool {
         match self {
             Self::Uring(uring) => uring.register_file(slot, fd),
-            Self::Blocking(_) => false,
+            Self::Aio(_) | Self::Threads(_) | Self::Gone => false,
         }
     }
 
@@ -115,32 +190,43 @@ impl Backend {
     pub(super) unsafe fn push(&mut self, operation: Operation) {
         match self {
             // SAFETY: the promise is the same.
-            Self::Uring(uring) => unsafe { uring.push(&operation) },
+            Self::Uring(uring) => unsafe { uring.push(operation) },
             // SAFETY: the promise is the same.
-            Self::Blocking(blocking) => unsafe { blocking.push(operation) },
+            Self::Aio(aio) => unsafe { aio.push(operation) },
+            // SAFETY: the promise is the same.
+            Self::Threads(threads) => unsafe { threads.push(operation) },
+            Self::Gone => {}
         }
     }
 
     /// Starts what was pushed, when there is enough of it to be worth a system call.
     pub(super) fn nudge(&mut self) {
-        if let Self::Uring(uring) = self {
-            uring.nudge();
+        match self {
+            Self::Uring(uring) => uring.nudge(),
+            Self::Aio(aio) => aio.nudge(),
+            Self::Threads(threads) => threads.nudge(),
+            Self::Gone => {}
         }
     }
 
     /// Starts everything that was pushed.
     pub(super) fn start(&mut self) -> Result<(), u32> {
         match self {
-            Self::Uring(uring) => uring.start(),
-            Self::Blocking(_) => Ok(()),
+            Self::Uring(uring) => return uring.start(),
+            Self::Aio(aio) => aio.start(),
+            Self::Threads(threads) => threads.start(),
+            Self::Gone => {}
         }
+        Ok(())
     }
 
     /// Moves the results that are there behind those in `into`. No system call.
     pub(super) fn reap(&mut self, into: &mut Vec<Reaped>) {
         match self {
             Self::Uring(uring) => uring.reap(into),
-            Self::Blocking(blocking) => blocking.reap(into),
+            Self::Aio(aio) => aio.reap(into),
+            Self::Threads(threads) => threads.reap(into),
+            Self::Gone => {}
         }
     }
 
@@ -148,7 +234,9 @@ impl Backend {
     pub(super) fn wait(&mut self, timeout: Option<Duration>) -> Result<Woken, u32> {
         match self {
             Self::Uring(uring) => uring.wait(timeout),
-            Self::Blocking(blocking) => blocking.wait(timeout),
+            Self::Aio(aio) => aio.wait(timeout),
+            Self::Threads(threads) => threads.wait(timeout),
+            Self::Gone => Ok(Woken::TimedOut),
         }
     }
 
@@ -156,12 +244,22 @@ impl Backend {
     pub(super) fn cancel(&mut self, key: u64) {
         match self {
             Self::Uring(uring) => uring.cancel(key),
-            Self::Blocking(blocking) => blocking.cancel(key),
+            Self::Aio(aio) => aio.cancel(key),
+            Self::Threads(threads) => {
+                threads.cancel(key);
+            }
+            Self::Gone => {}
         }
     }
 
-    /// Puts an idle back end in the place of this one, which is given out.
-    pub(super) fn replace(&mut self) -> Self {
-        core::mem::replace(self, Self::Blocking(Blocking::new()))
+    /// Leaks what the kernel may still use, and leaves nothing.
+    pub(super) fn leak(&mut self) {
+        match core::mem::replace(self, Self::Gone) {
+            Self::Uring(uring) => core::mem::forget(uring),
+            Self::Aio(aio) => aio.leak(),
+            // Workers own what they work on; a worker that is held up is not waited for.
+            Self::Threads(threads) => drop(threads),
+            Self::Gone => {}
+        }
     }
 }

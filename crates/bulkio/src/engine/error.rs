@@ -9,6 +9,8 @@ use scatterlist::plan::PlanError;
 use scatterlist::{CpuAddr, Position, Request};
 
 use super::FileId;
+use super::options::EngineChoice;
+use super::report::{ChosenBy, EngineKind};
 
 /// Why no engine could be made.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -22,16 +24,34 @@ pub enum EngineError {
         /// The greatest depth.
         max: u32,
     },
-    /// io_uring was demanded and does not work here.
-    #[error("io_uring was demanded, but {reason}")]
-    Uring {
+    /// An engine does not work here, and it was demanded or was the last to try.
+    #[error("the {kind} engine was chosen by {chosen_by}, but {reason}")]
+    Unavailable {
+        /// The kind of engine.
+        kind: EngineKind,
+        /// Who chose it.
+        chosen_by: ChosenBy,
         /// What was tried and what to change, in one sentence.
         reason: String,
+    },
+    /// `BULKIO_ENGINE` names no engine.
+    #[error("BULKIO_ENGINE is {value:?}, which is no engine: set it to {}", EngineChoice::NAMES.join(", "))]
+    Environment {
+        /// Its value.
+        value: String,
+    },
+    /// Two options exclude each other.
+    #[error("the option {option} cannot be had together with {with}")]
+    Conflict {
+        /// The option.
+        option: &'static str,
+        /// What it excludes.
+        with: &'static str,
     },
 }
 
 /// Why a file cannot be added or removed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FileError {
     /// The table of files is full.
@@ -53,6 +73,25 @@ pub enum FileError {
         file: FileId,
         /// Its requests in flight, or done and not yet taken.
         in_flight: u32,
+    },
+    /// A polled engine takes files open with `O_DIRECT` only.
+    #[error("the file is not open with O_DIRECT, and an engine with the option polled takes no other")]
+    PolledNotDirect,
+    /// The device behind the file has no queues for polling.
+    #[error(
+        "{device} cannot be polled: its queue/io_poll in sysfs {}, and an engine with the option polled needs 1. {}",
+        io_poll.map_or_else(|| "cannot be read".to_owned(), |value| format!("is {value}")),
+        if device.starts_with("nvme") {
+            "Load the driver with queues for polling (nvme.poll_queues=N on the kernel's command line)"
+        } else {
+            "Its driver has no queues for polling, or was loaded without: make an engine without polled"
+        }
+    )]
+    NotPolled {
+        /// The name of the disk, or its number where sysfs does not know it.
+        device: String,
+        /// What `queue/io_poll` says, if it can be read.
+        io_poll: Option<u64>,
     },
     /// The system does not say what the file is.
     #[error("fstat failed with errno {errno}")]

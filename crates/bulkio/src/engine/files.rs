@@ -1,14 +1,18 @@
 //! The files of an engine: a bounded table of shared descriptors, the first of them registered with the ring.
 
-use std::os::fd::{AsRawFd, OwnedFd};
+use core::fmt;
+use std::io::IoSliceMut;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
-use rustix::fs::FileType;
+use rustix::fs::{FileType, Mode, OFlags, open};
+use rustix::io::{Errno, ReadWriteFlags, preadv2};
 use scatterlist::Direction;
 
 use super::backend::Backend;
 use super::error::FileError;
 use super::part::ShortTransfer;
+use super::polled;
 
 /// Most files of one engine.
 const FILES_MAX: usize = 256;
@@ -20,6 +24,61 @@ pub struct FileId {
     pub(super) generation: u32,
 }
 
+/// What an engine is told about a file.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FileOptions {
+    /// What a short transfer means on it.
+    pub short: ShortTransfer,
+    /// Whether to register it with the ring, which saves time on each operation and costs a system call now and
+    /// one when it is removed: not worth it for a few operations.
+    pub registered: bool,
+    /// Whether its transfers never wait for somebody else, as those of regular files and disks: `None` asks the
+    /// system. Where a pipe is said to be always ready, its transfers cannot be cancelled on every engine.
+    pub always_ready: Option<bool>,
+}
+
+impl Default for FileOptions {
+    /// Short transfers are resumed, the file is registered, and the system is asked what it is.
+    fn default() -> Self {
+        Self { short: ShortTransfer::Resume, registered: true, always_ready: None }
+    }
+}
+
+/// Who carries the transfers of a file.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
+pub enum Carrier {
+    /// The engine itself.
+    Engine,
+    /// Native AIO beneath a ring: a disk that cannot say "later" (it has no `RWF_NOWAIT`) makes a ring hand every transfer to
+    /// a thread of the kernel, while native AIO starts it in line. Registered memory is of no use there.
+    Aio,
+    /// Threads of the kernel, behind a ring: the file cannot say "later", and native AIO is not to be had for it.
+    Workers,
+}
+
+impl fmt::Display for Carrier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Engine => "by the engine",
+            Self::Aio => "by aio: the device has no RWF_NOWAIT",
+            Self::Workers => "by threads of the kernel: the file has no RWF_NOWAIT",
+        })
+    }
+}
+
+/// What a file became in its engine.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct FileReport {
+    /// Whether it is registered with the ring.
+    pub registered: bool,
+    /// Who carries its transfers.
+    pub carrier: Carrier,
+    /// Why native AIO does not, where it should.
+    pub aio_refused: Option<String>,
+}
+
 /// One file.
 #[derive(Debug)]
 pub(super) struct File {
@@ -27,21 +86,58 @@ pub(super) struct File {
     pub(super) short: ShortTransfer,
     /// Regular files and disks are always ready: nothing to poll for.
     pub(super) always_ready: bool,
+    /// Open with `O_DIRECT`; told only to back ends that ask.
+    pub(super) direct: bool,
+    pub(super) carrier: Carrier,
+    /// Why it is not native AIO that carries it.
+    pub(super) aio_refused: Option<String>,
     /// Slot of the ring's table.
     pub(super) slot: Option<u32>,
     /// Requests in flight, or done and not yet taken.
     pub(super) in_flight: u32,
     generation: u32,
     two_way: bool,
+    /// Whether it is a pipe, as far as the system was asked.
+    pub(super) pipe: bool,
 }
 
 impl File {
+    pub(super) fn report(&self) -> FileReport {
+        let aio_refused = self.aio_refused.clone();
+        FileReport { registered: self.slot.is_some(), carrier: self.carrier, aio_refused }
+    }
+
     /// Returns the queue that stream transfers of this direction keep order in: a socket's two directions
     /// are independent, anything else has one position.
     pub(super) fn lane(&self, id: FileId, direction: Direction) -> u64 {
         let back = self.two_way && direction == Direction::ToDevice;
         u64::from(id.index).wrapping_mul(2).wrapping_add(u64::from(back))
     }
+}
+
+/// Asks whether the file can say "later" instead of waiting (`RWF_NOWAIT`, `preadv2(2)`). Some file systems and disks
+/// cannot, and say so before they look at anything else. Where it cannot be asked the answer is "no": an
+/// operation is then tried in line first.
+fn waits_in_call(fd: &OwnedFd) -> bool {
+    let refused = |fd: BorrowedFd<'_>| {
+        let mut byte = [0_u8];
+        // One byte at the start: read from the cache, or refused for this or that.
+        preadv2(fd, &mut [IoSliceMut::new(&mut byte)], 0, ReadWriteFlags::NOWAIT).err()
+    };
+    let answer = match refused(fd.as_fd()) {
+        // Open for writing only: asked of the same file, open for reading.
+        Some(Errno::BADF) => {
+            let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
+            let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+            open(path, flags, Mode::empty()).ok().and_then(|again| refused(again.as_fd()))
+        }
+        answer => answer,
+    };
+    answer == Some(Errno::OPNOTSUPP)
+}
+
+fn is_disk(fd: &OwnedFd) -> bool {
+    rustix::fs::fstat(fd).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::BlockDevice)
 }
 
 /// The table of files.
@@ -71,12 +167,22 @@ impl Files {
     pub(super) fn add(
         &mut self,
         fd: Arc<OwnedFd>,
-        short: ShortTransfer,
+        options: FileOptions,
         backend: &mut Backend,
     ) -> Result<FileId, FileError> {
-        let stat = rustix::fs::fstat(&*fd)
-            .map_err(|errno| FileError::Stat { errno: errno.raw_os_error().unsigned_abs() })?;
-        let kind = FileType::from_raw_mode(stat.st_mode);
+        let kind = match options.always_ready {
+            // Nothing more needs to be known.
+            Some(true) => FileType::RegularFile,
+            _ => {
+                let stat = rustix::fs::fstat(&*fd)
+                    .map_err(|errno| FileError::Stat { errno: errno.raw_os_error().unsigned_abs() })?;
+                FileType::from_raw_mode(stat.st_mode)
+            }
+        };
+        if backend.is_polled() {
+            polled::check(&fd)?;
+        }
+        let ready = matches!(kind, FileType::RegularFile | FileType::BlockDevice);
         let place = match self.files.iter().position(Option::is_none) {
             Some(place) => place,
             None if self.files.len() < FILES_MAX => {
@@ -86,16 +192,33 @@ impl Files {
             None => return Err(FileError::Full { max: FILES_MAX }),
         };
         let index = u32::try_from(place).unwrap_or(u32::MAX);
-        let registered = index < self.slots && backend.register_file(index, fd.as_raw_fd());
+        let waits_in_call = ready && backend.hands_to_threads() && waits_in_call(&fd);
+        let direct = (waits_in_call || backend.goes_by_direct())
+            && rustix::fs::fcntl_getfl(&*fd).is_ok_and(|flags| flags.contains(OFlags::DIRECT));
+        let (carrier, aio_refused) = match waits_in_call {
+            false => (Carrier::Engine, None),
+            // A file system may well do the whole transfer inside io_submit; disks start it there.
+            true if direct && is_disk(&fd) => match backend.lay_aio_beneath() {
+                Ok(()) => (Carrier::Aio, None),
+                Err(reason) => (Carrier::Workers, Some(reason)),
+            },
+            true => (Carrier::Workers, None),
+        };
+        let registered =
+            options.registered && index < self.slots && backend.register_file(index, fd.as_raw_fd());
         self.generation = self.generation.wrapping_add(1);
         let file = File {
             fd,
-            short,
-            always_ready: matches!(kind, FileType::RegularFile | FileType::BlockDevice),
+            short: options.short,
+            always_ready: options.always_ready.unwrap_or(ready),
+            direct,
+            carrier,
+            aio_refused,
             slot: registered.then_some(index),
             in_flight: 0,
             generation: self.generation,
             two_way: matches!(kind, FileType::Socket | FileType::Fifo),
+            pipe: kind == FileType::Fifo,
         };
         if let Some(entry) = self.files.get_mut(place) {
             *entry = Some(file);

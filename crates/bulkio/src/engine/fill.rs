@@ -1,7 +1,7 @@
 //! From a request to parts and vectors: the planner's answer in the form that the kernel takes.
 
-use scatterlist::plan::{Piece, Policy, plan};
-use scatterlist::{Addr, CpuAddr, Limits, Position, Request};
+use scatterlist::plan::{Piece, Policy, is_ready, plan};
+use scatterlist::{Addr, CpuAddr, Limits, Position, Request, Segment};
 
 use super::error::SubmitReason;
 use super::part::Part;
@@ -29,6 +29,13 @@ pub(super) fn fill<O, C>(
     {
         return Err(SubmitReason::Position { position, bytes, max: POSITION_MAX });
     }
+    if let Some(vector) = one_run(request, limits) {
+        let mut part = Part::new(0, position, 0);
+        (part.len, part.vectors) = (bytes, 1);
+        parts.push(part);
+        vectors.push(vector);
+        return Ok(());
+    }
     let mut at = 0_u64;
     for ready in plan(request.lease().list(), position, limits, Policy::SplitOrError) {
         let ready = ready?;
@@ -40,16 +47,12 @@ pub(super) fn fill<O, C>(
                 Piece::Bounce(bounce) => return Err(SubmitReason::Bounce { at: here, bytes: bounce.len }),
             };
             let no_memory = SubmitReason::NoMemory { at: here, addr: segment.addr().raw() };
-            let pointer = segment.addr().as_ptr();
-            let Ok(len) = usize::try_from(segment.len()) else { return Err(no_memory) };
-            if pointer.is_null() || usize::try_from(segment.end()).is_err() {
-                return Err(no_memory);
-            }
+            let vector = vector(segment).ok_or(no_memory)?;
             if part.vectors == VECTORS_MAX {
                 let pieces = VECTORS_MAX.saturating_add(1);
                 return Err(SubmitReason::TooManyPieces { at, pieces, max: VECTORS_MAX });
             }
-            vectors.push(libc::iovec { iov_base: pointer.cast(), iov_len: len });
+            vectors.push(vector);
             part.vectors = part.vectors.saturating_add(1);
             part.len = part.len.saturating_add(segment.len());
         }
@@ -57,4 +60,23 @@ pub(super) fn fill<O, C>(
         parts.push(part);
     }
     Ok(())
+}
+
+/// Returns the memory of a request that is one run of bytes and needs no plan, as most are.
+fn one_run<O, C>(request: &Request<CpuAddr, O, C>, limits: &Limits) -> Option<libc::iovec> {
+    let list = request.lease().list();
+    if list.len_segments() != 1 || !is_ready(list, request.position(), limits) {
+        return None;
+    }
+    vector(list.first()?)
+}
+
+/// Returns a segment as the kernel takes it; `None` where no memory can be.
+fn vector(segment: Segment<CpuAddr>) -> Option<libc::iovec> {
+    let pointer = segment.addr().as_ptr();
+    let iov_len = usize::try_from(segment.len()).ok()?;
+    if pointer.is_null() || usize::try_from(segment.end()).is_err() {
+        return None;
+    }
+    Some(libc::iovec { iov_base: pointer.cast(), iov_len })
 }

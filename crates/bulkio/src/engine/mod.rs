@@ -2,32 +2,46 @@
 //!
 //! A [`Request`] goes in, is planned within the limits of its target without a copy, and comes out as a
 //! [`Completion`] with the exact bytes done. The in-flight table owns memory and file until the kernel is done with
-//! them, cancelled or not. io_uring carries the operations where it works, blocking calls elsewhere; the
-//! [`EngineReport`] says which and why. One engine belongs to one thread.
+//! them, cancelled or not. io_uring carries the operations where it works, native AIO or threads elsewhere; the
+//! [`EngineReport`] says which and why. One engine belongs to one thread, but for a [`MovableEngine`].
 //!
-//! Below: `table` (who owns what while it is in flight), `part` (short transfers and retries), `backend` (the seam),
-//! `uring` with `setup`, and `blocking`.
+//! Below: `choose` (the ladder), `table` (who owns what while it is in flight), `part` (short transfers and retries),
+//! `backend` (the seam), `uring` with `setup`, `fixed` and `beneath`, `aio`, `threads`, and `wake`.
 
+mod aio;
 mod backend;
-mod blocking;
+mod beneath;
+mod choose;
+mod completion;
+mod entry;
 mod error;
 mod files;
 mod fill;
+mod fixed;
 mod log;
+mod movable;
 mod options;
 mod part;
+mod polled;
+mod register;
+mod report;
 mod setup;
 mod table;
+mod threads;
 mod uring;
+mod wake;
 
 pub use backend::FlushKind;
+pub use completion::{Completion, Token};
 pub use error::{EngineError, FileError, SubmitError, SubmitReason, WaitError};
-pub use files::FileId;
+pub use files::{Carrier, FileId, FileOptions, FileReport};
+pub use fixed::{FixedRegion, SharedRegistration};
 pub use log::{LogEntry, LoggedKind};
-pub use options::{
-    DEPTH_MAX, EngineChoice, EngineKind, EngineOptions, EngineReport, FixedRegion, Registration, Stats,
-};
+pub use movable::MovableEngine;
+pub use options::{DEPTH_MAX, EngineChoice, EngineOptions, Issuer, UnknownEngine};
 pub use part::ShortTransfer;
+pub use report::{ChosenBy, EngineKind, EngineReport, Refused, Registration, Sharing, Stats};
+pub use wake::{Remote, RemoteError};
 
 use core::marker::PhantomData;
 use core::mem;
@@ -36,70 +50,22 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use scatterlist::{CpuAddr, Fault, Limits, Outcome, Request};
+use scatterlist::{CpuAddr, Limits, Request};
 
 use backend::{Backend, Reaped, Woken};
-use blocking::Blocking;
 use files::Files;
 use table::Table;
+use wake::Bell;
 
-/// The number of a submission, never used twice by one engine.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct Token(u64);
-
-/// A request or a flush that is over.
-#[derive(Debug)]
-pub enum Completion<O, C> {
-    /// A transfer is over; its request, and with it the memory, comes back.
-    Transfer {
-        /// The number it was submitted under.
-        token: Token,
-        /// The file.
-        file: FileId,
-        /// The request, for [`Request::complete`] or to take apart.
-        request: Request<CpuAddr, O, C>,
-        /// Bytes done without a gap from the start, and the fault at the lowest offset. A read that met the
-        /// end of its file has fewer bytes done than asked, and no fault.
-        outcome: Outcome,
-    },
-    /// A flush is over.
-    Flush {
-        /// The number it was submitted under.
-        token: Token,
-        /// The file.
-        file: FileId,
-        /// What was flushed.
-        kind: FlushKind,
-        /// How it failed, if it did.
-        fault: Option<Fault>,
-    },
-}
-
-impl<O, C> Completion<O, C> {
-    /// Returns the number that the request or flush was submitted under.
-    #[must_use]
-    pub const fn token(&self) -> Token {
-        match self {
-            Self::Transfer { token, .. } | Self::Flush { token, .. } => *token,
-        }
-    }
-
-    /// Returns the file.
-    #[must_use]
-    pub const fn file(&self) -> FileId {
-        match self {
-            Self::Transfer { file, .. } | Self::Flush { file, .. } => *file,
-        }
-    }
-
-    /// Returns how it failed, if it did.
-    #[must_use]
-    pub const fn fault(&self) -> Option<Fault> {
-        match self {
-            Self::Transfer { outcome, .. } => outcome.fault,
-            Self::Flush { fault, .. } => *fault,
-        }
-    }
+/// What a wait is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Until {
+    /// A completion: with nothing in flight there is none.
+    Over,
+    /// A completion or a wake.
+    Woken,
+    /// What is there already.
+    Now,
 }
 
 /// Moves the bytes of requests from and to files, many at a time, on the thread that made it.
@@ -133,7 +99,11 @@ pub struct Engine<O, C> {
     files: Files,
     reaped: Vec<Reaped>,
     report: EngineReport,
+    /// There once a [`Remote`] was asked for.
+    bell: Option<Arc<Bell>>,
     drain_max: Duration,
+    /// What did not end was leaked.
+    lost: bool,
     /// The ring takes operations from one thread only.
     one_thread: PhantomData<Rc<()>>,
 }
@@ -142,39 +112,19 @@ impl<O: 'static, C> Engine<O, C> {
     /// Makes an engine.
     ///
     /// # Errors
-    /// [`EngineError::Depth`] for a depth of 0 or past [`DEPTH_MAX`]; [`EngineError::Uring`] when io_uring was
-    /// demanded and does not work.
+    /// [`EngineError`]: the depth is out of range, options exclude each other, `BULKIO_ENGINE` names no engine, or
+    /// what was demanded does not work.
     pub fn new(options: EngineOptions) -> Result<Self, EngineError> {
-        let EngineOptions { kind, depth, fixed, log, drain_max } = options;
-        if depth == 0 || depth > DEPTH_MAX {
-            return Err(EngineError::Depth { depth, max: DEPTH_MAX });
-        }
-        let ready = match kind {
-            EngineChoice::Blocking => Err(None),
-            EngineChoice::Uring | EngineChoice::Auto => setup::set_up(depth, fixed.as_ref()).map_err(Some),
-        };
-        let (backend, report) = match ready {
-            Ok(setup::Ready { uring, flags, fixed, file_slots }) => {
-                let kind = EngineKind::Uring;
-                let report = EngineReport { kind, refused: None, flags, fixed, files_registered: file_slots };
-                (Backend::Uring(Box::new(uring)), report)
-            }
-            Err(Some(reason)) if kind == EngineChoice::Uring => return Err(EngineError::Uring { reason }),
-            Err(refused) => {
-                let reason = "the blocking engine registers nothing".to_owned();
-                let fixed = Registration::None { reason };
-                let kind = EngineKind::Blocking;
-                let report = EngineReport { kind, refused, flags: &[], fixed, files_registered: 0 };
-                (Backend::Blocking(Blocking::new()), report)
-            }
-        };
+        let (backend, report) = choose::make(&options)?;
         Ok(Self {
-            table: Table::new(depth, log),
+            table: Table::new(options.depth, options.log),
             files: Files::new(report.files_registered),
             backend,
-            reaped: Vec::new(),
+            reaped: Vec::with_capacity(options.depth as usize),
             report,
-            drain_max,
+            bell: None,
+            drain_max: options.drain_max,
+            lost: false,
             one_thread: PhantomData,
         })
     }
@@ -204,20 +154,46 @@ impl<O: 'static, C> Engine<O, C> {
         self.table.room()
     }
 
-    /// Adds a file whose short transfers are resumed.
-    ///
-    /// # Errors
-    /// [`FileError::Full`], [`FileError::Stat`].
-    pub fn add_file(&mut self, file: Arc<OwnedFd>) -> Result<FileId, FileError> {
-        self.add_file_with(file, ShortTransfer::Resume)
+    /// Returns the registration of this engine, for [`EngineOptions::share`]; `None` where nothing is registered.
+    pub fn shared_registration(&self) -> Option<SharedRegistration> {
+        self.backend.shared_registration()
     }
 
-    /// Adds a file and says what a short transfer means on it.
+    /// Returns what wakes this engine from other threads.
+    ///
+    /// # Errors
+    /// [`RemoteError`] where the system gives no eventfd.
+    pub fn remote(&mut self) -> Result<Remote, RemoteError> {
+        let bell = match &self.bell {
+            Some(bell) => Arc::clone(bell),
+            None => {
+                let bell = self.backend.bell();
+                bell.map_err(|errno| RemoteError { errno: errno.raw_os_error().unsigned_abs() })?
+            }
+        };
+        self.bell = Some(Arc::clone(&bell));
+        Ok(Remote::new(bell))
+    }
+
+    /// Adds a file with [`FileOptions::default`]: short transfers are resumed.
+    ///
+    /// # Errors
+    /// [`FileError::Full`], [`FileError::Stat`]; with [`EngineOptions::polled`] also what cannot be polled.
+    pub fn add_file(&mut self, file: Arc<OwnedFd>) -> Result<FileId, FileError> {
+        self.add_file_with(file, FileOptions::default())
+    }
+
+    /// Adds a file and says more about it.
     ///
     /// # Errors
     /// As [`Engine::add_file`].
-    pub fn add_file_with(&mut self, file: Arc<OwnedFd>, short: ShortTransfer) -> Result<FileId, FileError> {
-        self.files.add(file, short, &mut self.backend)
+    pub fn add_file_with(&mut self, file: Arc<OwnedFd>, options: FileOptions) -> Result<FileId, FileError> {
+        self.files.add(file, options, &mut self.backend)
+    }
+
+    /// Returns what a file became in this engine; `None` for one that is not of this engine.
+    pub fn file_report(&self, file: FileId) -> Option<FileReport> {
+        self.files.get(file).map(files::File::report)
     }
 
     /// Removes a file and gives it back.
@@ -225,7 +201,9 @@ impl<O: 'static, C> Engine<O, C> {
     /// # Errors
     /// [`FileError::Busy`] while requests are in flight on it or not yet taken, [`FileError::Unknown`].
     pub fn remove_file(&mut self, file: FileId) -> Result<Arc<OwnedFd>, FileError> {
-        self.files.remove(file, &mut self.backend)
+        let removed = self.files.remove(file, &mut self.backend)?;
+        self.table.let_go(file);
+        Ok(removed)
     }
 
     /// Plans a request within `limits`, without copying, and takes it into flight.
@@ -245,14 +223,14 @@ impl<O: 'static, C> Engine<O, C> {
         let Some(entry) = self.files.get_mut(file) else {
             return Err(SubmitError { request, reason: SubmitReason::UnknownFile { file } });
         };
-        match self.table.insert(entry, file, request, limits) {
-            Ok(token) => {
-                entry.in_flight = entry.in_flight.saturating_add(1);
-                self.table.pump(&mut self.backend);
-                Ok(token)
-            }
-            Err((request, reason)) => Err(SubmitError { request, reason }),
+        // Planned by reference, so that the request moves once: into its slot, or into the error.
+        if let Err(reason) = self.table.plan(&request, limits) {
+            return Err(SubmitError { request, reason });
         }
+        let token = self.table.insert(entry, file, request, limits);
+        entry.in_flight = entry.in_flight.saturating_add(1);
+        self.table.pump(&mut self.backend);
+        Ok(token)
     }
 
     /// Makes durable what was written to a file by transfers that are complete; completes like a request.
@@ -269,7 +247,7 @@ impl<O: 'static, C> Engine<O, C> {
         Ok(token)
     }
 
-    /// Starts everything that was submitted, without waiting. The blocking engine starts nothing before a wait.
+    /// Starts everything that was submitted, without waiting.
     ///
     /// # Errors
     /// [`WaitError::Kernel`].
@@ -278,33 +256,45 @@ impl<O: 'static, C> Engine<O, C> {
         started.map_err(|errno| WaitError::Kernel { errno, operations: self.table.issued() })
     }
 
-    /// Waits until something is over. `None` when a signal came first: look at your flags, then wait again.
+    /// Waits until something is over. `None` when a signal or a [`Remote::wake`] came first: look at your flags, then
+    /// wait again.
     ///
     /// # Errors
-    /// [`WaitError::Idle`] when nothing is in flight, [`WaitError::Kernel`].
+    /// [`WaitError::Idle`] when nothing is in flight and no wake is there, [`WaitError::Kernel`].
     pub fn wait(&mut self) -> Result<Option<Completion<O, C>>, WaitError> {
-        self.next(None)
+        self.next(None, Until::Over)
     }
 
-    /// Waits until something is over, at most `timeout`. `None` when the time is over or a signal came first.
+    /// Waits until something is over, at most `timeout`. `None` when the time is over, or a signal or a wake came first.
     ///
     /// # Errors
     /// As [`Engine::wait`].
     pub fn wait_timeout(&mut self, timeout: Duration) -> Result<Option<Completion<O, C>>, WaitError> {
-        self.next(Some(timeout))
+        self.next(Some(timeout), Until::Over)
+    }
+
+    /// Waits until something is over, a [`Remote::wake`] or a signal comes, or the time is over, also while nothing is
+    /// in flight. `None` in all cases but the first.
+    ///
+    /// A wake goes before completions that are there already, once.
+    ///
+    /// # Errors
+    /// [`WaitError::Idle`] when nothing could ever end the wait: nothing is in flight, there is no limit of time,
+    /// and [`remote`](Self::remote) was never called. [`WaitError::Kernel`].
+    pub fn wait_or_wake(&mut self, timeout: Option<Duration>) -> Result<Option<Completion<O, C>>, WaitError> {
+        self.next(timeout, Until::Woken)
     }
 
     /// Returns what is over already, without waiting; `None` also when nothing is in flight.
-    ///
-    /// The blocking engine does the I/O of one operation in this call, if a file is ready for it.
+    /// It takes no wakes.
     ///
     /// # Errors
     /// [`WaitError::Kernel`].
     pub fn poll(&mut self) -> Result<Option<Completion<O, C>>, WaitError> {
-        match self.next(Some(Duration::ZERO)) {
-            Err(WaitError::Idle) => Ok(None),
-            other => other,
+        if !self.table.has_done() && self.table.in_flight() == 0 {
+            return Ok(None);
         }
+        self.next(Some(Duration::ZERO), Until::Now)
     }
 
     /// Asks that everything in flight end early. Each request still completes through a wait, with what it
@@ -313,26 +303,52 @@ impl<O: 'static, C> Engine<O, C> {
         self.table.cancel(&mut self.backend);
     }
 
-    fn next(&mut self, timeout: Option<Duration>) -> Result<Option<Completion<O, C>>, WaitError> {
+    /// Asks that one request or flush end early, as [`cancel`](Self::cancel) does for all; says whether it is in flight.
+    ///
+    /// The kernel ends what waits for a file to be ready, and what has not begun. What a disk is doing already ends by
+    /// itself, in full.
+    pub fn cancel_request(&mut self, token: Token) -> bool {
+        self.table.cancel_one(token, &mut self.backend)
+    }
+
+    #[inline]
+    fn next(
+        &mut self,
+        timeout: Option<Duration>,
+        until: Until,
+    ) -> Result<Option<Completion<O, C>>, WaitError> {
+        // What is over already takes neither the clock nor a look at the ring; but a bell comes first.
+        let at_once = self.table.has_done() && (until == Until::Now || self.bell.is_none());
+        if at_once || self.await_done(timeout, until)? { Ok(self.hand_out()) } else { Ok(None) }
+    }
+
+    /// Waits until a completion can be taken, and says whether it came to that.
+    fn await_done(&mut self, timeout: Option<Duration>, until: Until) -> Result<bool, WaitError> {
+        let polls = timeout == Some(Duration::ZERO);
         // A time too long for the clock is no limit.
-        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let deadline = timeout.filter(|_| !polls).and_then(|timeout| Instant::now().checked_add(timeout));
         let mut over = false;
         loop {
-            self.settle();
-            if let Some(completion) = self.table.take() {
+            if until != Until::Now
+                && let Some(bell) = &self.bell
+                && bell.take_wake()
+            {
                 self.backend.nudge();
-                if let Some(file) = self.files.get_mut(completion.file()) {
-                    file.in_flight = file.in_flight.saturating_sub(1);
-                }
-                return Ok(Some(completion));
+                return Ok(false);
             }
-            if self.table.in_flight() == 0 {
+            self.settle();
+            if self.table.has_done() {
+                return Ok(true);
+            }
+            let endless = deadline.is_none() && self.bell.is_none();
+            if self.table.in_flight() == 0 && (until != Until::Woken || endless) {
                 return Err(WaitError::Idle);
             }
             if over {
-                return Ok(None);
+                return Ok(false);
             }
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            let left = if polls { Some(Duration::ZERO) } else { left };
             over = left == Some(Duration::ZERO);
             match self.backend.wait(left) {
                 Ok(Woken::Ready) => {}
@@ -344,6 +360,16 @@ impl<O: 'static, C> Engine<O, C> {
 }
 
 impl<O, C> Engine<O, C> {
+    /// Gives out the next completion.
+    #[inline]
+    fn hand_out(&mut self) -> Option<Completion<O, C>> {
+        self.backend.nudge();
+        if let Some(file) = self.table.file_to_take().and_then(|id| self.files.get_mut(id)) {
+            file.in_flight = file.in_flight.saturating_sub(1);
+        }
+        self.table.take()
+    }
+
     /// Takes the results that are there and issues what they make room for.
     fn settle(&mut self) {
         let mut reaped = mem::take(&mut self.reaped);
@@ -368,26 +394,36 @@ impl<O, C> Engine<O, C> {
             if left == Some(Duration::ZERO) {
                 return Err(format!("did not end within {:?}", self.drain_max));
             }
-            if let Err(errno) = self.backend.wait(left) {
-                return Err(format!("cannot be waited for (errno {errno})"));
+            if self.backend.wait(left).is_err() {
+                // No memory, most likely: there is time to try again.
+                std::thread::sleep(Duration::from_millis(1));
             }
         }
     }
 }
 
+impl<O, C> Engine<O, C> {
+    /// Ends what is in flight as dropping the engine does, and says whether it came to that. What did end can be taken; what did
+    /// not is leaked, and the engine is of no use any more.
+    pub(crate) fn shut_down(&mut self) -> bool {
+        if self.lost || self.table.issued() == 0 {
+            return !self.lost;
+        }
+        let Err(why) = self.drain() else { return true };
+        self.lost = true;
+        let (operations, bytes) = (self.table.issued(), self.table.issued_bytes());
+        // The table leaks its slots by itself.
+        self.backend.leak();
+        eprintln!(
+            "bulkio: {operations} operations of a dropped engine {why}; {bytes} bytes of memory, their files and \
+             the ring are leaked, since the kernel may still use them"
+        );
+        false
+    }
+}
+
 impl<O, C> Drop for Engine<O, C> {
     fn drop(&mut self) {
-        if self.table.issued() == 0 {
-            return;
-        }
-        if let Err(why) = self.drain() {
-            let (operations, bytes) = (self.table.issued(), self.table.issued_bytes());
-            // The table leaks its slots by itself.
-            mem::forget(self.backend.replace());
-            eprintln!(
-                "bulkio: {operations} operations of a dropped engine {why}; {bytes} bytes of memory, their files and \
-                 the ring are leaked, since the kernel may still use them"
-            );
-        }
+        self.shut_down();
     }
 }

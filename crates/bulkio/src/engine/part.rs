@@ -11,6 +11,9 @@ const OPERATION_BYTES_MAX: u64 = 0x7fff_f000;
 /// Interrupted or refused tries in a row, without a byte moved, before a part is given up.
 const RETRIES_MAX: u32 = 64;
 
+/// Tries in a row that come short of the end of the file, before that is a fault.
+const DOUBTS_MAX: u32 = 2;
+
 /// Steps back in search of a place to resume at that suits the memory too.
 const RESUME_STEPS_MAX: u32 = 64;
 
@@ -180,6 +183,26 @@ impl Part {
         Next::Again
     }
 
+    /// Returns the position where a read that is over found the end of its file inside a block. A fault in that block looks the same:
+    /// what was resumed at the block's start came as short as before.
+    pub(super) fn doubtful_end(&self, direction: Direction, rule: &ResumeRule) -> Option<u64> {
+        let Position::At(position) = self.position else { return None };
+        let end = position.checked_add(self.done)?;
+        let ended = self.fault.is_none() && self.done < self.len && rule.short == ShortTransfer::Resume;
+        let inside = end.checked_rem(rule.block)? != 0;
+        (ended && inside && direction == Direction::FromDevice).then_some(end)
+    }
+
+    /// Tries again what ended before the end of its file did, in case the file grew meanwhile; then that is a fault.
+    pub(super) fn doubt(&mut self) -> Next {
+        if self.retries < DOUBTS_MAX {
+            self.retries = self.retries.saturating_add(1);
+            return Next::Again;
+        }
+        self.fault = Some((self.at.saturating_add(self.done), Status::Short));
+        Next::Over
+    }
+
     fn refused(&mut self, errno: u32, cancelled: bool) -> Next {
         let is = |number: i32| number.unsigned_abs() == errno;
         let transient = is(libc::EINTR) || is(libc::EAGAIN);
@@ -235,6 +258,23 @@ mod tests {
         assert_eq!((part.base, part.done, part.offset()), (4608, 5000, Some(8192 + 4608)));
         assert_eq!(step(&mut part, 392, Direction::FromDevice, &RULE), Next::Over);
         assert_eq!((part.done, part.fault), (5000, None));
+    }
+
+    #[test]
+    fn an_end_inside_a_block_is_doubted_and_then_a_fault() {
+        let mut part = part(8192);
+        assert_eq!(step(&mut part, 5000, Direction::FromDevice, &RULE), Next::Again);
+        assert_eq!(step(&mut part, 392, Direction::FromDevice, &RULE), Next::Over);
+        assert_eq!(part.doubtful_end(Direction::FromDevice, &RULE), Some(8192 + 5000));
+        for _ in 0..DOUBTS_MAX {
+            assert_eq!(part.doubt(), Next::Again);
+            assert_eq!(step(&mut part, 392, Direction::FromDevice, &RULE), Next::Over);
+        }
+        assert_eq!((part.doubt(), part.fault), (Next::Over, Some((4096 + 5000, Status::Short))));
+        // One on a block is none: what follows was asked for, and did not come.
+        let mut part = Part { done: 512, ..part };
+        part.fault = None;
+        assert_eq!(part.doubtful_end(Direction::FromDevice, &RULE), None);
     }
 
     #[test]

@@ -4,11 +4,20 @@ use thiserror::Error;
 
 use super::kind::{OsError, PageKindRequest, Refusal};
 use super::mapping::CallError;
+use super::numa::NodeError;
 
 /// Why [`PagePool::new`](super::PagePool::new) made no pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum PoolError {
+    /// No class of slots was asked for, or too many.
+    #[error("a pool has 1 to {classes_max} classes of slots, and {classes} were asked for")]
+    Classes {
+        /// The number of classes asked for.
+        classes: usize,
+        /// Most classes.
+        classes_max: usize,
+    },
     /// No slots, or slots of no bytes, were asked for.
     #[error("a pool of {slots} slots of {slot_len} bytes holds nothing")]
     Empty {
@@ -25,8 +34,10 @@ pub enum PoolError {
         /// The longest slot, in bytes.
         slot_len_max: usize,
     },
-    /// The size overflows what can be addressed.
-    #[error("{slots} slots of {slot_len} bytes are more than this machine can address")]
+    /// The size overflows what can be addressed. The numbers are those of the class with which it did.
+    #[error(
+        "{slots} slots of {slot_len} bytes, with the pool's other slots, are more than this machine can address"
+    )]
     TooLarge {
         /// The length asked for each slot, in bytes.
         slot_len: usize,
@@ -54,6 +65,9 @@ pub enum PoolError {
         /// Why not.
         refusal: Refusal,
     },
+    /// The memory node that was demanded could not be had.
+    #[error("no pool on the memory node demanded: {0}")]
+    Node(#[from] NodeError),
     /// The system refused ordinary memory.
     #[error("{call} for a pool of {bytes} bytes: {}{}", OsError(*errno), advice(*errno))]
     System {

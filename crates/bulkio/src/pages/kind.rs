@@ -9,6 +9,8 @@ use std::io;
 
 use rustix::io::Errno;
 
+use super::numa::NodeError;
+
 /// Length of the hugetlb pages that pools use, in bytes.
 pub(super) const HUGETLB_PAGE_LEN: usize = 2 << 20;
 
@@ -111,6 +113,8 @@ pub enum Refusal {
         /// How many of these are neither used nor reserved, if it says.
         pages_free: Option<u64>,
     },
+    /// hugetlb pages could be had, but not on the memory node demanded.
+    HugeTlbNode(NodeError),
     /// The kernel names no transparent huge pages.
     NoTransparent,
     /// Too little of the memory could be gathered into huge pages.
@@ -142,6 +146,7 @@ impl fmt::Display for Refusal {
                     (Some(total), None) => write!(f, "the system has {total}: raise vm.nr_hugepages"),
                 }
             }
+            Self::HugeTlbNode(error) => write!(f, "hugetlb: {error}"),
             Self::NoTransparent => f.write_str(
                 "transparent: the kernel has none (/sys/kernel/mm/transparent_hugepage/hpage_pmd_size)",
             ),

@@ -12,6 +12,7 @@ use rustix::io::Errno;
 use super::error::PoolError;
 use super::kind::{HUGETLB_PAGE_LEN, PageKind, PageKindRequest, Refusal};
 use super::mapping::{Backing, CallError, Mapping};
+use super::numa::{NodeReport, Target};
 
 /// How often a collapse is tried when the kernel answers `EAGAIN` ("a page was busy").
 const COLLAPSE_TRIES_MAX: u32 = 3;
@@ -23,23 +24,34 @@ pub(super) struct Memory {
     pub(super) kind: PageKind,
     /// One entry for each better step, best first.
     pub(super) refusals: Vec<Refusal>,
+    pub(super) node: NodeReport,
 }
 
-/// Gets `len` bytes (a multiple of the base page size `page_len`) in the pages of `request`.
-pub(super) fn obtain(
-    len: NonZeroUsize,
-    page_len: NonZeroUsize,
-    request: PageKindRequest,
-) -> Result<Memory, PoolError> {
-    let demanded = |refusal| PoolError::KindRefused { kind: request, bytes: len.get() as u64, refusal };
-    let small = |refusals| shared(len, page_len, None, refusals);
+/// What memory is wanted.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wanted {
+    /// How much, in bytes: a multiple of `page_len`.
+    pub(super) len: NonZeroUsize,
+    /// Length of the machine's base pages, in bytes.
+    pub(super) page_len: NonZeroUsize,
+    /// In which pages.
+    pub(super) kind: PageKindRequest,
+    /// On which node.
+    pub(super) node: Target,
+}
+
+/// Gets what is wanted.
+pub(super) fn obtain(wanted: Wanted) -> Result<Memory, PoolError> {
+    let Wanted { len, kind, .. } = wanted;
+    let demanded = |refusal| PoolError::KindRefused { kind, bytes: len.get() as u64, refusal };
+    let small = |refusals| shared(wanted, None, refusals);
     let pmd_len = transparent_page_len();
-    match request {
+    match kind {
         PageKindRequest::Small => small(Vec::new()),
-        PageKindRequest::Huge => hugetlb(len).map_err(demanded),
+        PageKindRequest::Huge => hugetlb(wanted).map_err(demanded),
         PageKindRequest::Transparent => {
             let huge_len = transparent_fits(len, pmd_len).map_err(demanded)?;
-            let memory = shared(len, page_len, Some(huge_len), Vec::new())?;
+            let memory = shared(wanted, Some(huge_len), Vec::new())?;
             match (memory.kind, memory.refusals.last()) {
                 (PageKind::Small { .. }, Some(&refusal)) => Err(demanded(refusal)),
                 _ => Ok(memory),
@@ -50,12 +62,12 @@ pub(super) fn obtain(
                 let page_len = HUGETLB_PAGE_LEN;
                 return small(vec![Refusal::TooSmall { bytes: len.get() as u64, page_len }]);
             }
-            let mut refusals = match hugetlb(len) {
+            let mut refusals = match hugetlb(wanted) {
                 Ok(memory) => return Ok(memory),
                 Err(refusal) => vec![refusal],
             };
             match transparent_fits(len, pmd_len) {
-                Ok(huge_len) => shared(len, page_len, Some(huge_len), refusals),
+                Ok(huge_len) => shared(wanted, Some(huge_len), refusals),
                 Err(refusal) => {
                     refusals.push(refusal);
                     small(refusals)
@@ -65,8 +77,8 @@ pub(super) fn obtain(
     }
 }
 
-/// Gets `len` bytes, rounded up to 2 MiB, from the hugetlb pool.
-fn hugetlb(len: NonZeroUsize) -> Result<Memory, Refusal> {
+/// Gets what is wanted, rounded up to 2 MiB, from the hugetlb pool.
+fn hugetlb(Wanted { len, node, .. }: Wanted) -> Result<Memory, Refusal> {
     let pages = len.get().div_ceil(HUGETLB_PAGE_LEN);
     let refused = |failed: CallError| Refusal::HugeTlb {
         call: failed.call,
@@ -78,14 +90,16 @@ fn hugetlb(len: NonZeroUsize) -> Result<Memory, Refusal> {
     let rounded = pages.checked_mul(HUGETLB_PAGE_LEN).and_then(NonZeroUsize::new);
     let rounded = rounded.ok_or_else(|| refused(CallError { call: "mmap", errno: Errno::NOMEM }))?;
     let mapping = Mapping::new(rounded, Backing::HugeTlb).map_err(refused)?;
+    let preferred = node.prefer(&mapping).map_err(Refusal::HugeTlbNode)?;
     mapping.populate(0, mapping.len()).map_err(refused)?;
-    Ok(Memory { mapping, kind: PageKind::HugeTlb { page_len: HUGETLB_PAGE_LEN }, refusals: Vec::new() })
+    let node = preferred.report(&mapping, HUGETLB_PAGE_LEN).map_err(Refusal::HugeTlbNode)?;
+    let kind = PageKind::HugeTlb { page_len: HUGETLB_PAGE_LEN };
+    Ok(Memory { mapping, kind, refusals: Vec::new(), node })
 }
 
-/// Gets `len` bytes of ordinary shared memory, gathered into huge pages of `huge_len` where that is given.
+/// Gets what is wanted as ordinary shared memory, gathered into huge pages of `huge_len` where that is given.
 fn shared(
-    len: NonZeroUsize,
-    page_len: NonZeroUsize,
+    Wanted { len, page_len, node, .. }: Wanted,
     huge_len: Option<NonZeroUsize>,
     mut refusals: Vec<Refusal>,
 ) -> Result<Memory, PoolError> {
@@ -99,6 +113,7 @@ fn shared(
     let system = |failed| PoolError::system(failed, bytes);
     let mapping =
         Mapping::new(len, Backing::Shared { align: huge_len.unwrap_or(page_len) }).map_err(system)?;
+    let preferred = node.prefer(&mapping)?;
     let collapsed = match huge_len {
         Some(huge_len) => Some((huge_len, collapse(&mapping, page_len, huge_len).map_err(system)?)),
         None => {
@@ -108,6 +123,7 @@ fn shared(
         }
     };
     mapping.populate(0, mapping.len()).map_err(system)?;
+    let node = preferred.report(&mapping, page_len.get())?;
     let mut kind = PageKind::Small { page_len: page_len.get() };
     if let Some((huge_len, collapsed)) = collapsed {
         let bytes_huge = match (bytes_huge(mapping.start(), mapping.len()), collapsed) {
@@ -127,7 +143,7 @@ fn shared(
             }
         }
     }
-    Ok(Memory { mapping, kind, refusals })
+    Ok(Memory { mapping, kind, refusals, node })
 }
 
 /// Gathers the whole huge pages of `mapping`. The outer error is a lack of memory, the inner one a refusal.

@@ -1,6 +1,7 @@
 //! The memory itself: a sealed memfd, mapped once, and the disjoint [`Span`]s it is cut into.
 //!
-//! The only file of `pages` with unsafe code: it makes and unmaps mappings, and turns a `Span` into slices.
+//! The file of `pages` that touches bytes: it makes and unmaps mappings, and turns a `Span` into slices. (Unsafe
+//! besides are the promise of `lease` and the calls of `numa`, which change no contents.)
 //! Its types are private to `pages`; all that their safe functions allow is sound, whatever the callers do.
 //! The contract: a byte of a mapping belongs to one `Span` at most, so owning the `Span` is owning the bytes.
 //!
@@ -57,7 +58,7 @@ pub(super) enum Backing {
 /// 2. `file` is `len` bytes long and sealed against shrinking, so every byte of the mapping stays within it.
 ///    A fresh byte reads as zero: there are no uninitialised ones.
 /// 3. Each byte belongs to at most one [`Span`]: [`Mapping::cut`] is the only maker of spans, takes the
-///    mapping by value, cuts ranges that do not overlap, and a `Span` cannot be cloned.
+///    mapping by value, refuses places that overlap, and a `Span` cannot be cloned.
 /// 4. Nothing but its span reaches a byte: no pointer leaves except as an address, whose user answers for its
 ///    own `unsafe`, and `file` leaves only through the unsafe [`PagePool::as_fd`]. A forked child does not
 ///    inherit the mapping (`MADV_DONTFORK`).
@@ -151,22 +152,26 @@ impl Mapping {
         unsafe { rustix::mm::madvise(start, len, advice) }
     }
 
-    /// Cuts the mapping from its start into `count` spans of `span_len` bytes.
+    /// Cuts spans out of the mapping, at `places` in ascending order, of which there are `count` (a hint).
     ///
-    /// Gives the mapping back, to be kept for its addresses, and the spans with ascending indices. Returns
-    /// `None` when they do not fit.
-    pub(super) fn cut(self, span_len: NonZeroUsize, count: u32) -> Option<(Arc<Self>, Vec<Span>)> {
-        let count_wide = usize::try_from(count).ok()?;
-        if span_len.get().checked_mul(count_wide)? > self.len {
-            return None;
-        }
+    /// Gives the mapping back, to be kept for its addresses, and the spans in order. Returns `None` when places
+    /// overlap, are out of order, or do not fit.
+    pub(super) fn cut(
+        self,
+        count: usize,
+        places: impl Iterator<Item = Place>,
+    ) -> Option<(Arc<Self>, Vec<Span>)> {
         let mapping = Arc::new(self);
-        let mut spans = Vec::with_capacity(count_wide);
-        // Fits: the whole product was checked above, so no offset overflows.
-        for (index, offset) in (0..count).zip((0..).step_by(span_len.get())) {
-            let base = mapping.base.as_ptr().wrapping_add(offset);
-            let base = NonNull::new(base)?;
-            spans.push(Span { base, len: span_len.get(), index, _mapping: Arc::clone(&mapping) });
+        let mut spans = Vec::with_capacity(count);
+        let mut cut_to = 0;
+        for Place { offset, len, index, class } in places {
+            let end = offset.checked_add(len).filter(|end| *end <= mapping.len)?;
+            if offset < cut_to {
+                return None;
+            }
+            cut_to = end;
+            let base = NonNull::new(mapping.base.as_ptr().wrapping_add(offset))?;
+            spans.push(Span { base, len, index, class, _mapping: Arc::clone(&mapping) });
         }
         Some((mapping, spans))
     }
@@ -188,6 +193,19 @@ impl fmt::Debug for Mapping {
     }
 }
 
+/// Where a span lies in its mapping, and what its owners call it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    /// First byte, from the start of the mapping.
+    pub(super) offset: usize,
+    /// Length in bytes.
+    pub(super) len: usize,
+    /// Number of the slot.
+    pub(super) index: u32,
+    /// Number of its class.
+    pub(super) class: u32,
+}
+
 /// The exclusive right to the bytes of one part of a [`Mapping`].
 ///
 /// # Invariants
@@ -200,6 +218,7 @@ pub(super) struct Span {
     base: NonNull<u8>,
     len: usize,
     index: u32,
+    class: u32,
     _mapping: Arc<Mapping>,
 }
 
@@ -209,9 +228,14 @@ unsafe impl Send for Span {}
 unsafe impl Sync for Span {}
 
 impl Span {
-    /// Returns the position of the span in its mapping, counted in spans.
+    /// Returns the number that the span was cut with.
     pub(super) fn index(&self) -> u32 {
         self.index
+    }
+
+    /// Returns the class that the span was cut with.
+    pub(super) fn class(&self) -> u32 {
+        self.class
     }
 
     /// Returns the length in bytes.
@@ -244,8 +268,9 @@ impl PagePool {
     /// Returns the memfd behind the pool, to export it to a device that speaks dma-buf, or to another
     /// process.
     ///
-    /// Its size is [`PagePool::bytes`]; slot `i` begins at byte `i * slot_len`. It is sealed against
-    /// shrinking and not against writing, as `/dev/udmabuf` demands.
+    /// Its size is [`PagePool::bytes`]; a slot begins at the byte that is the distance of its address from the
+    /// start of [`PagePool::range`]. It is sealed against shrinking and not against writing, as
+    /// `/dev/udmabuf` demands.
     ///
     /// # Safety
     /// The descriptor is a second way to the bytes of every [`Slot`](super::Slot), and everything made from
@@ -324,4 +349,32 @@ fn unreserve(start: *mut u8, len: usize) {
     // else.
     let unmapped = unsafe { rustix::mm::munmap(start.cast(), len) };
     debug_assert!(unmapped.is_ok(), "munmap of {len} reserved bytes: {unmapped:?}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cut(places: &[(usize, usize)]) -> Option<Vec<usize>> {
+        let page_len = NonZeroUsize::new(rustix::param::page_size()).unwrap();
+        let len = page_len.checked_mul(NonZeroUsize::new(4).unwrap()).unwrap();
+        let mapping = Mapping::new(len, Backing::Shared { align: page_len }).unwrap();
+        let places = places.iter().map(|&(offset, pages)| Place {
+            offset: offset * page_len.get(),
+            len: pages * page_len.get(),
+            index: 0,
+            class: 0,
+        });
+        let (_mapping, spans) = mapping.cut(places.len(), places)?;
+        Some(spans.iter().map(Span::len).collect())
+    }
+
+    #[test]
+    fn places_that_overlap_or_reach_out_are_not_cut() {
+        assert!(cut(&[(0, 1), (1, 1), (3, 1)]).is_some());
+        assert!(cut(&[(0, 4)]).is_some());
+        for places in [&[(0, 2), (1, 2)][..], &[(1, 1), (0, 1)], &[(0, 1), (0, 1)], &[(3, 2)], &[(5, 1)]] {
+            assert_eq!(cut(places), None, "{places:?}");
+        }
+    }
 }

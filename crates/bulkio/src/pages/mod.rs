@@ -6,98 +6,161 @@
 //! writes from the same slot. The contract: a `Slot` is the exclusive right to its bytes. What is in flight
 //! owns the slot, so that safe code cannot look meanwhile; a slot that drops is free for the next
 //! [`PagePool::take`].
+//!
+//! # Memory of your own
+//! A buffer that lives long is best a slot: a pool of any mix of lengths up to 1 GiB each is populated, not inherited
+//! by children, in the best pages there are, and registered by safe code
+//! ([`FixedRegion::from_pool`](crate::engine::FixedRegion::from_pool)). Bytes in a `Vec` or `Box` need no pool to be
+//! transferred, only to be registered: [`Lease::from_vec`](scatterlist::Lease::from_vec) owns them meanwhile.
+//!
+//! Memory that comes from elsewhere, such as a segment shared with another process, is registered by
+//! [`FixedRegion::new`](crate::engine::FixedRegion::new). That is unsafe, since no type can promise what it
+//! needs: until its keeper is dropped nobody unmaps, remaps or protects a page of it (`munmap`, `mremap`, `mprotect`),
+//! takes its contents away (`MADV_DONTNEED`, `MADV_REMOVE`, a hole punched in its file), or shrinks its file; and
+//! private memory is kept from children (`MADV_DONTFORK`), since a write after a fork may give this process
+//! another page than the registered one.
 
+pub mod contiguity;
 mod error;
 mod kind;
 mod ladder;
+mod layout;
 mod lease;
 mod mapping;
-mod range;
+mod numa;
 mod slot;
 
 use std::fmt;
 use std::num::NonZeroUsize;
+use std::path::Path;
 use std::sync::Arc;
 
 use scatterlist::CpuAddr;
 
+use self::ladder::Wanted;
+use self::layout::Layout;
 use self::slot::Shared;
 
+pub use self::contiguity::{Contiguity, ContiguitySource, Pagemap};
 pub use self::error::PoolError;
 pub use self::kind::{PageKind, PageKindRequest, Refusal};
+pub use self::layout::{CLASSES_MAX, PoolRange, REGISTERED_LEN_MAX};
 pub use self::lease::LeaseError;
-pub use self::range::{PoolRange, REGISTERED_LEN_MAX};
+pub use self::numa::{NodeChoice, NodeError, NodeReport, nodes};
 pub use self::slot::Slot;
 
-/// What a pool should be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PoolOptions {
+/// Some slots of one length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SlotClass {
     /// Least length of a slot, in bytes; rounded up to the machine's base page.
     pub slot_len: usize,
     /// Number of slots.
     pub slots: usize,
-    /// The pages to use.
-    pub kind: PageKindRequest,
 }
 
-/// Populated shared memory cut into slots of one length.
+/// What a pool should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PoolOptions {
+    /// The slots: 1 to [`CLASSES_MAX`] classes, in any order. [`PagePool::take`] takes from the first.
+    pub classes: Vec<SlotClass>,
+    /// The pages to use.
+    pub kind: PageKindRequest,
+    /// The memory node to use.
+    pub node: NodeChoice,
+}
+
+impl PoolOptions {
+    /// Asks for `slots` slots of at least `slot_len` bytes, in the best pages there are, on any node.
+    #[must_use]
+    pub fn uniform(slot_len: usize, slots: usize) -> Self {
+        let classes = vec![SlotClass { slot_len, slots }];
+        Self { classes, kind: PageKindRequest::Auto, node: NodeChoice::Any }
+    }
+
+    /// Adds `slots` slots of at least `slot_len` bytes.
+    #[must_use]
+    pub fn and(mut self, slot_len: usize, slots: usize) -> Self {
+        self.classes.push(SlotClass { slot_len, slots });
+        self
+    }
+
+    /// Asks for these pages.
+    #[must_use]
+    pub fn with_kind(self, kind: PageKindRequest) -> Self {
+        Self { kind, ..self }
+    }
+
+    /// Asks for this memory node.
+    #[must_use]
+    pub fn with_node(self, node: NodeChoice) -> Self {
+        Self { node, ..self }
+    }
+}
+
+/// Populated shared memory cut into slots of a few lengths.
 ///
-/// Slots lie one after the other from a page boundary on, each beginning on a page of its own. The memory is
-/// returned to the system when the pool and all its slots have been dropped.
+/// Each slot begins on a page of its own, the longest slots first: where lengths are powers of two each slot lies
+/// on a multiple of its own length in the pool. The memory is returned to the system when the pool and all its
+/// slots have been dropped.
 ///
 /// The bytes are private to this process, except where [`PagePool::as_fd`] exports them.
 ///
 /// ```
-/// use bulkio::pages::{PageKindRequest, PagePool, PoolOptions};
+/// use bulkio::pages::{PagePool, PoolOptions};
 ///
-/// let pool = PagePool::new(PoolOptions { slot_len: 100_000, slots: 2, kind: PageKindRequest::Auto })?;
+/// let pool = PagePool::new(PoolOptions::uniform(100_000, 2).and(4096, 8))?;
 /// let mut slot = pool.take().expect("two are free");
 /// slot.as_mut_slice()[..5].copy_from_slice(b"bytes");
 /// assert!(slot.len() >= 100_000);
-/// assert_eq!(pool.free_slots(), 1);
-/// drop(slot);
-/// assert_eq!(pool.free_slots(), 2);
+/// assert_eq!(pool.free_slots(), 9);
+///
+/// let small = pool.take_len(512).expect("eight are free");
+/// assert!(small.len() < slot.len());
+/// drop((slot, small));
+/// assert_eq!(pool.free_slots(), 10);
 /// # Ok::<(), bulkio::pages::PoolError>(())
 /// ```
 pub struct PagePool {
     shared: Arc<Shared>,
-    slot_len: NonZeroUsize,
-    slots: u32,
+    layout: Layout,
     kind: PageKind,
     refusals: Vec<Refusal>,
+    node: NodeReport,
 }
 
 impl PagePool {
     /// Makes a pool: gets the memory, populates all of it, and cuts it.
     ///
-    /// It takes no more than `slots` times the rounded `slot_len`, rounded up to 2 MiB only where the pages
-    /// are hugetlb pages ([`PagePool::bytes`] tells).
+    /// It takes the sum of its slots, rounded as [`SlotClass::slot_len`] says. More it takes only where the pages
+    /// are hugetlb pages (rounded up to 2 MiB), and in pools of several classes beyond 1 GiB, where slots whose
+    /// lengths are no powers of two may leave room at the end of a range. [`PagePool::bytes`] tells.
     ///
     /// # Errors
-    /// When nothing, or more than there is, was asked for; when the pages demanded cannot be had (`Auto`
-    /// never fails for that reason); when the system refuses the memory.
+    /// When nothing, or more than there is, was asked for; when the pages or the node demanded cannot be had
+    /// (`Auto`, `Any` and `Local` never fail for that reason); when the system refuses the memory.
     pub fn new(options: PoolOptions) -> Result<Self, PoolError> {
-        let PoolOptions { slot_len, slots, kind: request } = options;
-        let empty = PoolError::Empty { slot_len, slots };
-        let too_large = PoolError::TooLarge { slot_len, slots };
-        if slot_len > REGISTERED_LEN_MAX {
-            return Err(PoolError::SlotTooLong { slot_len, slot_len_max: REGISTERED_LEN_MAX });
-        }
-        let page_len = NonZeroUsize::new(rustix::param::page_size()).ok_or(too_large)?;
-        let slot_len = NonZeroUsize::new(slot_len.next_multiple_of(page_len.get())).ok_or(empty)?;
-        let slots_wide = NonZeroUsize::new(slots).ok_or(empty)?;
-        let slots = u32::try_from(slots).map_err(|_| too_large)?;
-        let len = slot_len.checked_mul(slots_wide).ok_or(too_large)?;
-        // With slack for rounding up to huge pages and for alignment.
-        isize::try_from(len.get()).ok().and_then(|len| len.checked_add(1 << 30)).ok_or(too_large)?;
-
-        let memory = ladder::obtain(len, page_len, request)?;
-        let (mapping, spans) = memory.mapping.cut(slot_len, slots).ok_or(too_large)?;
-        let shared = Arc::new(Shared::new(mapping, spans));
-        Ok(Self { shared, slot_len, slots, kind: memory.kind, refusals: memory.refusals })
+        Self::new_on(options, Path::new(numa::SYS))
     }
 
-    /// Takes a free slot, or `None` when all are taken.
+    /// As [`PagePool::new`], on a machine whose nodes are those of the tree at `sys`.
+    fn new_on(options: PoolOptions, sys: &Path) -> Result<Self, PoolError> {
+        let PoolOptions { classes, kind, node } = options;
+        let page_len = rustix::param::page_size();
+        let layout = Layout::new(&classes, page_len)?;
+        // A layout has bytes, and so has a page.
+        let (len, page_len) = (NonZeroUsize::new(layout.len()), NonZeroUsize::new(page_len));
+        let (Some(len), Some(page_len)) = (len, page_len) else {
+            return Err(PoolError::Empty { slot_len: 0, slots: 0 });
+        };
+        let node = numa::Target::new(node, sys)?;
+        let memory = ladder::obtain(Wanted { len, page_len, kind, node })?;
+        let cut = memory.mapping.cut(layout.slots() as usize, layout.places());
+        let (mapping, spans) = cut.expect("a layout is disjoint and as long as it says");
+        let shared = Arc::new(Shared::new(mapping, layout.classes(), spans));
+        Ok(Self { shared, layout, kind: memory.kind, refusals: memory.refusals, node: memory.node })
+    }
+
+    /// Takes a free slot of the first class, or `None` when all of these are taken.
     ///
     /// Allocates nothing. The bytes are what the slot's last user left, or zeros. The slot used last comes
     /// first: it is the one in the CPU's cache.
@@ -106,27 +169,49 @@ impl PagePool {
         Slot::take(&self.shared)
     }
 
-    /// Returns how many slots are free at this moment.
+    /// Takes a free slot of at least `len` bytes: the shortest there is. It may be of a longer class while those
+    /// of the class that fits are taken.
+    ///
+    /// `None` says that all are taken that are long enough, or that none is: [`PagePool::slot_len_max`] tells.
+    /// Otherwise as [`PagePool::take`].
+    #[must_use]
+    pub fn take_len(&self, len: usize) -> Option<Slot> {
+        Slot::take_len(&self.shared, len)
+    }
+
+    /// Returns how many slots are free at this moment, of all classes.
     #[must_use]
     pub fn free_slots(&self) -> usize {
         self.shared.free_slots()
     }
 
-    /// Returns the number of slots.
+    /// Returns the number of slots of all classes.
     #[must_use]
     pub fn slots(&self) -> usize {
-        // Lossless: it came from a `usize`.
-        self.slots as usize
+        // Lossless: Linux has no pointers below 32 bits.
+        self.layout.slots() as usize
     }
 
-    /// Returns the length of each slot, in bytes: what was asked for, rounded up to the machine's base page.
+    /// Returns the classes in the order given, with the lengths that their slots have: what was asked for,
+    /// rounded up to the machine's base page.
+    #[must_use]
+    pub fn classes(&self) -> &[SlotClass] {
+        self.layout.classes()
+    }
+
+    /// Returns the length of the slots of the first class, which [`PagePool::take`] gives, in bytes.
     #[must_use]
     pub fn slot_len(&self) -> usize {
-        self.slot_len.get()
+        self.classes().first().map_or(0, |class| class.slot_len)
     }
 
-    /// Returns how much memory the pool takes, in bytes: all slots, and with hugetlb pages the rest of the
-    /// last one.
+    /// Returns the length of the longest slots, in bytes.
+    #[must_use]
+    pub fn slot_len_max(&self) -> usize {
+        self.classes().iter().map(|class| class.slot_len).max().unwrap_or(0)
+    }
+
+    /// Returns how much memory the pool takes, in bytes: all slots, and what [`PagePool::new`] says.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.shared.mapping.len() as u64
@@ -136,6 +221,12 @@ impl PagePool {
     #[must_use]
     pub fn kind(&self) -> PageKind {
         self.kind
+    }
+
+    /// Returns which memory node the pool lies on, if one was chosen.
+    #[must_use]
+    pub fn node(&self) -> NodeReport {
+        self.node
     }
 
     /// Returns the length of the pages that back all of the pool, or most of it, in bytes.
@@ -156,25 +247,24 @@ impl PagePool {
         KindReason { refusals: &self.refusals }
     }
 
-    /// Returns where the slots lie: the address of the first byte, and the length of all slots, in bytes.
+    /// Returns where the slots lie: the address of the first byte, and how far the last slot's end is from it,
+    /// in bytes.
     #[must_use]
     pub fn range(&self) -> (CpuAddr, u64) {
-        let len = self.slot_len() as u64 * u64::from(self.slots);
-        (CpuAddr::from_ptr(self.shared.mapping.as_ptr()), len)
+        (CpuAddr::from_ptr(self.shared.mapping.as_ptr()), self.layout.len() as u64)
     }
 
-    /// Returns how many slots each of [`PagePool::ranges`] holds, the last perhaps fewer.
-    ///
-    /// Slot `i` lies in the range with the number `i / slots_per_range`.
+    /// Returns how far apart the starts of [`PagePool::ranges`] are, in bytes: the range of an address is its
+    /// distance from the start of [`PagePool::range`], divided by this.
     #[must_use]
-    pub fn slots_per_range(&self) -> u32 {
-        range::slots_per_range(self.slot_len, self.slots)
+    pub fn range_len(&self) -> u64 {
+        self.layout.range_len() as u64
     }
 
-    /// Returns the pool in parts that io_uring can register, each of whole slots and at most
-    /// [`REGISTERED_LEN_MAX`] bytes.
+    /// Returns the pool in parts that io_uring can register, one after the other, none longer than
+    /// [`REGISTERED_LEN_MAX`] bytes, and no slot across two. A pool of up to that size is one.
     pub fn ranges(&self) -> impl Iterator<Item = PoolRange> + Clone + use<> {
-        range::ranges(self.range().0, self.slot_len, self.slots)
+        self.layout.ranges(self.range().0)
     }
 }
 
@@ -182,8 +272,8 @@ impl fmt::Debug for PagePool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PagePool")
             .field("kind", &self.kind)
-            .field("slot_len", &self.slot_len)
-            .field("slots", &self.slots)
+            .field("node", &self.node)
+            .field("classes", &self.classes())
             .field("free_slots", &self.free_slots())
             .finish_non_exhaustive()
     }

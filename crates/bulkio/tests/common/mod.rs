@@ -99,12 +99,27 @@ impl LoopDevice {
 
     /// Makes a loop device over an existing file (or device) from `offset_bytes` on.
     pub fn over(backing: &Path, offset_bytes: u64, logical_block_size: u32) -> Result<Self, String> {
+        Self::set_up(backing, offset_bytes, logical_block_size, &[])
+    }
+
+    /// Makes a loop device over an existing file that bypasses the page cache below it, or says that it does not.
+    pub fn direct_over(backing: &Path, logical_block_size: u32) -> Result<Self, String> {
+        let device = Self::set_up(backing, 0, logical_block_size, &["--direct-io=on"])?;
+        let direct = fs::read_to_string(format!("/sys/block/{}/loop/dio", device.name()));
+        match direct {
+            Ok(direct) if direct.trim() == "1" => Ok(device),
+            other => Err(format!("a loop device over {} without direct I/O: {other:?}", backing.display())),
+        }
+    }
+
+    fn set_up(backing: &Path, offset: u64, block: u32, flags: &[&str]) -> Result<Self, String> {
         if !is_root() {
             return Err("loop devices need root".to_owned());
         }
-        let (offset, block) = (offset_bytes.to_string(), logical_block_size.to_string());
+        let (offset, block) = (offset.to_string(), block.to_string());
         let node = run(Command::new("losetup")
             .args(["--find", "--show", "-o", &offset, "-b", &block])
+            .args(flags)
             .arg(backing))?;
         let backing = backing.to_owned();
         Ok(Self { node: PathBuf::from(node), backing, partitions: Vec::new(), _folder: None })
@@ -141,6 +156,47 @@ impl Drop for LoopDevice {
             report(run_until_free(Command::new("delpart").arg(&self.node).arg(index.to_string())));
         }
         report(run(Command::new("losetup").arg("--detach").arg(&self.node)));
+    }
+}
+
+/// A disk in memory (zram) that is ours alone, removed on drop. Its driver cannot say "later" (`RWF_NOWAIT`).
+#[derive(Debug)]
+pub struct MemoryDisk {
+    number: u32,
+}
+
+impl MemoryDisk {
+    /// Adds a disk of `size_bytes`.
+    pub fn new(size_bytes: u64) -> Result<Self, String> {
+        const HOT_ADD: &str = "/sys/class/zram-control/hot_add";
+        if !is_root() {
+            return Err("a zram device needs root".to_owned());
+        }
+        // Reading the file adds the device.
+        let number = fs::read_to_string(HOT_ADD).map_err(|error| format!("{HOT_ADD}: {error}"))?;
+        let number = number.trim().parse().map_err(|error| format!("{HOT_ADD} says {number:?}: {error}"))?;
+        let device = Self { number };
+        let size = format!("/sys/block/zram{number}/disksize");
+        fs::write(&size, size_bytes.to_string()).map_err(|error| format!("{size}: {error}"))?;
+        Ok(device)
+    }
+
+    /// Returns the device's node.
+    pub fn node(&self) -> PathBuf {
+        PathBuf::from(format!("/dev/zram{}", self.number))
+    }
+}
+
+impl Drop for MemoryDisk {
+    fn drop(&mut self) {
+        let deadline = Instant::now() + Duration::from_secs(5);
+        loop {
+            match fs::write("/sys/class/zram-control/hot_remove", self.number.to_string()) {
+                // Another test's child holds every open file for the moment between its fork and its exec.
+                Err(_) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(5)),
+                removed => return report(removed.map_err(|error| error.to_string()).map(|()| String::new())),
+            }
+        }
     }
 }
 

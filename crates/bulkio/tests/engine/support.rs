@@ -16,6 +16,7 @@ use scatterlist::{
 };
 
 /// Page-aligned memory.
+#[derive(Debug)]
 pub(crate) struct Mapping {
     start: NonNull<u8>,
     pub(crate) len: usize,
@@ -90,14 +91,52 @@ pub(crate) fn engine(kind: EngineChoice, depth: u32) -> TestEngine {
 /// Runs the test `name` once more in a process of its own, which `mark` in its environment tells apart, and says
 /// so. Says `false` in that process: what changes a process for good goes there.
 pub(crate) fn ran_in_child(name: &str, mark: &str) -> bool {
+    ran_in_child_with(name, mark, &[])
+}
+
+/// The same, with more in its environment.
+pub(crate) fn ran_in_child_with(name: &str, mark: &str, environment: &[(&str, &str)]) -> bool {
     if std::env::var_os(mark).is_some() {
         return false;
     }
     let mut child = std::process::Command::new(std::env::current_exe().unwrap());
-    let child = child.args([name, "--exact", "--nocapture"]).env(mark, "1").output().unwrap();
+    child.args([name, "--exact", "--nocapture"]).env(mark, "1");
+    let child = child.envs(environment.iter().copied()).output().unwrap();
+    let said = String::from_utf8_lossy(&child.stdout);
     eprint!("{}", String::from_utf8_lossy(&child.stderr));
-    assert!(child.status.success(), "{}", String::from_utf8_lossy(&child.stdout));
+    assert!(child.status.success(), "{said}");
+    assert!(said.contains("1 passed"), "the child ran another test, or none: {said}");
     true
+}
+
+/// Runs a test of the suite once more in a process of its own, where no other engine is, and says so. Says `false`
+/// in that process.
+pub(crate) fn alone(test: &str, kind: EngineChoice) -> bool {
+    let group = match kind {
+        EngineChoice::Uring => "uring",
+        EngineChoice::Aio => "aio",
+        _ => "threads",
+    };
+    ran_in_child(&format!("{group}::{test}"), "BULKIO_TEST_ALONE_CHILD")
+}
+
+/// Forbids system calls in this process for good, as container run times do; says whether that could be done.
+pub(crate) fn forbid(calls: &[libc::c_long]) -> bool {
+    // The number of the call is the first word of the filter's data (seccomp(2)).
+    let step = |code: u32, k: u32, jt, jf| libc::sock_filter { code: code as u16, jt, jf, k };
+    let mut filter = vec![step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0)];
+    for call in calls {
+        filter.push(step(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, *call as u32, 0, 1));
+        let refuse = libc::SECCOMP_RET_ERRNO | libc::EPERM.unsigned_abs();
+        filter.push(step(libc::BPF_RET | libc::BPF_K, refuse, 0, 0));
+    }
+    filter.push(step(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ALLOW, 0, 0));
+    let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
+    // SAFETY: takes no memory.
+    let closed = unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
+    // SAFETY: the program and its filter are valid for the call. Threads that this one starts have it too.
+    let set = unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program) };
+    closed == 0 && set == 0
 }
 
 /// A file on a disk file system whose name is gone already.
@@ -136,14 +175,20 @@ pub(crate) fn direct() -> Limits {
         .unwrap()
 }
 
+/// Waits for whatever is over next, through signals. (The kernel ends a wait also for work of its own, such as taking an earlier ring down.)
+pub(crate) fn over<O: 'static, C>(engine: &mut Engine<O, C>) -> Completion<O, C> {
+    loop {
+        if let Some(completion) = engine.wait().expect("the engine goes on") {
+            return completion;
+        }
+    }
+}
+
 /// Waits for a transfer, through signals.
 pub(crate) fn next(engine: &mut TestEngine) -> (TestRequest, Outcome) {
-    loop {
-        match engine.wait().unwrap() {
-            Some(Completion::Transfer { request, outcome, .. }) => return (request, outcome),
-            Some(other) => panic!("not a transfer: {:?}", other.token()),
-            None => {}
-        }
+    match over(engine) {
+        Completion::Transfer { request, outcome, .. } => (request, outcome),
+        other => panic!("not a transfer: {:?}", other.token()),
     }
 }
 
@@ -172,4 +217,13 @@ impl Random {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) as usize % bound
     }
+}
+
+/// Says whether an engine works here. One that does not is a test that is skipped by name.
+pub(crate) fn works(test: &str, kind: EngineChoice) -> bool {
+    let made = TestEngine::new(EngineOptions { kind, ..EngineOptions::default() });
+    if let Err(error) = &made {
+        crate::common::skip(test, &error.to_string());
+    }
+    made.is_ok()
 }

@@ -1,10 +1,6 @@
 //! Which pages a pool gets: each kind where it can be had, and what is said where it cannot.
 
-use std::env;
-use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::CommandExt;
-use std::process::Command;
+use std::fs;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bulkio::pages::{
@@ -13,24 +9,23 @@ use bulkio::pages::{
 use rustix::fs::SealFlags;
 use scatterlist::Addr;
 
-use crate::{MIB, page_len, pool, refused, seals, skipped, take_all};
+use crate::{MIB, nobody, page_len, pool, refused, seals, skipped, take_all};
 
-const CHILD: &str = "BULKIO_TEST_PAGES_CHILD";
 const NR_HUGEPAGES: &str = "/proc/sys/vm/nr_hugepages";
 
 /// Keeps tests apart that look at the system's huge pages.
-fn huge_pages_alone() -> MutexGuard<'static, ()> {
+pub(crate) fn huge_pages_alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Has the system keep more hugetlb pages until it drops.
-struct HugePages {
+pub(crate) struct HugePages {
     before: String,
 }
 
 impl HugePages {
-    fn reserve(pages: usize) -> Result<Self, String> {
+    pub(crate) fn reserve(pages: usize) -> Result<Self, String> {
         let read = || fs::read_to_string(NR_HUGEPAGES).map_err(|error| format!("{NR_HUGEPAGES}: {error}"));
         let count = |text: &str| text.trim().parse::<usize>().map_err(|error| error.to_string());
         let before = read()?;
@@ -100,7 +95,7 @@ fn auto_says_what_it_got_and_why() {
 
 #[test]
 fn transparent_huge_pages_hold_most_of_the_pool() {
-    let options = PoolOptions { slot_len: MIB, slots: 33, kind: PageKindRequest::Transparent };
+    let options = PoolOptions::uniform(MIB, 33).with_kind(PageKindRequest::Transparent);
     match PagePool::new(options) {
         Ok(pool) => {
             let PageKind::Transparent { bytes, .. } = pool.kind() else { panic!("{}", pool.kind()) };
@@ -158,7 +153,7 @@ fn huge_pages_when_there_are_some() {
 #[test]
 fn auto_works_without_privileges() {
     let name = "kinds::auto_works_without_privileges";
-    if env::var_os(CHILD).is_some() || !rustix::process::geteuid().is_root() {
+    if nobody::is_nobody() {
         // Already without privileges.
         let pool = pool(MIB, 8, PageKindRequest::Auto);
         eprintln!("{}: {}", pool.kind(), pool.kind_reason());
@@ -166,21 +161,7 @@ fn auto_works_without_privileges() {
         return;
     }
     let _alone = huge_pages_alone();
-    // A copy, since the build folder may be closed to others.
-    let folder = tempfile::Builder::new().prefix("bulkio-pages-").tempdir().unwrap();
-    let copy = folder.path().join("pages");
-    fs::copy(env::current_exe().unwrap(), &copy).unwrap();
-    for path in [folder.path(), &copy] {
-        fs::set_permissions(path, Permissions::from_mode(0o755)).unwrap();
-    }
-    let mut child = Command::new(&copy);
-    child.args([name, "--exact", "--nocapture"]).env(CHILD, "1").current_dir("/").uid(65534).gid(65534);
-    match child.output() {
-        Ok(output) => {
-            eprint!("as nobody: {}", String::from_utf8_lossy(&output.stderr));
-            let text = String::from_utf8_lossy(&output.stdout);
-            assert!(output.status.success() && text.contains("1 passed"), "{text}");
-        }
-        Err(error) => skipped(name, &format!("cannot run as nobody: {error}")),
+    if let Err(reason) = nobody::run(name) {
+        skipped(name, &reason);
     }
 }

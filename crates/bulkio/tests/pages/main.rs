@@ -1,9 +1,12 @@
-//! The page pool as its users see it: slots, the seal, and what may outlive what; `kinds` has the kinds of
-//! page.
+//! The page pool as its users see it: slots, the seal, and what may outlive what; `classes` has slots
+//! of several lengths, `kinds` the kinds of page, `contiguity` what is known of where pages lie.
 #![expect(unsafe_code, reason = "an allocator that counts, the exported descriptor, and a ring")]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, helpers included")]
 
+mod classes;
+mod contiguity;
 mod kinds;
+mod nobody;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -21,11 +24,11 @@ use scatterlist::Addr;
 const MIB: usize = 1 << 20;
 
 fn pool(slot_len: usize, slots: usize, kind: PageKindRequest) -> PagePool {
-    PagePool::new(PoolOptions { slot_len, slots, kind }).unwrap()
+    PagePool::new(PoolOptions::uniform(slot_len, slots).with_kind(kind)).unwrap()
 }
 
 fn refused(slot_len: usize, slots: usize, kind: PageKindRequest) -> PoolError {
-    PagePool::new(PoolOptions { slot_len, slots, kind }).unwrap_err()
+    PagePool::new(PoolOptions::uniform(slot_len, slots).with_kind(kind)).unwrap_err()
 }
 
 fn take_all(pool: &PagePool) -> Vec<Slot> {
@@ -240,12 +243,12 @@ fn a_small_pool_is_one_range() {
     let ranges: Vec<_> = pool.ranges().collect();
     assert_eq!(ranges.len(), 1);
     assert_eq!((ranges[0].addr, ranges[0].len), pool.range());
-    assert_eq!((ranges[0].first_slot, ranges[0].slots, pool.slots_per_range()), (0, 6, 6));
+    assert_eq!(ranges[0].len, pool.range_len());
 }
 
 #[test]
 fn a_ring_registers_the_ranges() {
-    let pool = pool(MIB, 5, PageKindRequest::Auto);
+    let pool = PagePool::new(PoolOptions::uniform(MIB, 5).and(page_len(), 8)).unwrap();
     let ring = match IoUring::new(2) {
         Ok(ring) => ring,
         Err(error) => return skipped("a_ring_registers_the_ranges", &format!("io_uring_setup: {error}")),

@@ -1,0 +1,64 @@
+//! What comes out of an engine: a [`Completion`] under the [`Token`] of its submission.
+
+use scatterlist::{CpuAddr, Fault, Outcome, Request};
+
+use super::{FileId, FlushKind};
+
+/// The number of a submission, never used twice by one engine.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Token(pub(super) u64);
+
+/// A request or a flush that is over.
+#[derive(Debug)]
+pub enum Completion<O, C> {
+    /// A transfer is over; its request, and with it the memory, comes back.
+    Transfer {
+        /// The number it was submitted under.
+        token: Token,
+        /// The file.
+        file: FileId,
+        /// The request, for [`Request::complete`] or to take apart.
+        request: Request<CpuAddr, O, C>,
+        /// Bytes done without a gap from the start, and the fault at the lowest offset. A read that met the
+        /// end of its file has fewer bytes done than asked, and no fault.
+        outcome: Outcome,
+    },
+    /// A flush is over.
+    Flush {
+        /// The number it was submitted under.
+        token: Token,
+        /// The file.
+        file: FileId,
+        /// What was flushed.
+        kind: FlushKind,
+        /// How it failed, if it did.
+        fault: Option<Fault>,
+    },
+}
+
+impl<O, C> Completion<O, C> {
+    /// Returns the number that the request or flush was submitted under.
+    #[must_use]
+    pub const fn token(&self) -> Token {
+        match self {
+            Self::Transfer { token, .. } | Self::Flush { token, .. } => *token,
+        }
+    }
+
+    /// Returns the file.
+    #[must_use]
+    pub const fn file(&self) -> FileId {
+        match self {
+            Self::Transfer { file, .. } | Self::Flush { file, .. } => *file,
+        }
+    }
+
+    /// Returns how it failed, if it did.
+    #[must_use]
+    pub const fn fault(&self) -> Option<Fault> {
+        match self {
+            Self::Transfer { outcome, .. } => outcome.fault,
+            Self::Flush { fault, .. } => *fault,
+        }
+    }
+}
