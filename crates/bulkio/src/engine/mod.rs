@@ -297,6 +297,11 @@ impl<O: 'static, C> Engine<O, C> {
         self.next(Some(Duration::ZERO), Until::Now)
     }
 
+    /// Asks that the requests end early whose completions `is_meant` picks.
+    pub(crate) fn cancel_where(&mut self, is_meant: impl Fn(&C) -> bool) {
+        self.table.cancel_where(is_meant, &mut self.backend);
+    }
+
     /// Asks that everything in flight end early. Each request still completes through a wait, with what it
     /// had done and [`Status::Cancelled`](scatterlist::Status::Cancelled) if that is not all.
     pub fn cancel(&mut self) {

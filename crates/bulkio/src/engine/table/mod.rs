@@ -311,6 +311,17 @@ impl<O, C> Table<O, C> {
         true
     }
 
+    /// Asks that the requests end early whose completions `is_meant` picks.
+    pub(super) fn cancel_where(&mut self, is_meant: impl Fn(&C) -> bool, backend: &mut Backend) {
+        for index in 0..self.slots.len() {
+            let work = self.slots.get(index).and_then(|slot| slot.work.as_ref());
+            let Some(Completion::Transfer { request, .. }) = work else { continue };
+            if request.completion().is_some_and(&is_meant) {
+                self.cancel_slot(index as u32, backend);
+            }
+        }
+    }
+
     fn cancel_slot(&mut self, index: u32, backend: &mut Backend) {
         let Some(slot) = self.slots.get_mut(index as usize) else { return };
         if !slot.is_pending() || slot.cancelled {

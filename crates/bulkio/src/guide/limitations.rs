@@ -1,0 +1,53 @@
+//! What bulkio's direct I/O does not do, or does otherwise than you may expect.
+//!
+//! # Other processes, and other doors to the same bytes
+//!
+//! - A write of a part of a block reads the block, changes it and writes it back. Writes of **this process** to the same inode or
+//!   the same device number wait for one another. Another process that writes another part of the same block in
+//!   that moment may lose its bytes, or undo ours. Writers in several processes need a lock of their own (`flock(2)`), or whole blocks.
+//! - The locks know inodes and device numbers: a partition and its whole disk, or two loop devices over one file, are not one thing to
+//!   them.
+//! - Reads take no lock. One that overlaps a write may see a mixture of old and new bytes, as with `pread`.
+//! - Memory mapped files (`mmap`) are coherent with direct I/O as far as the file system sees to that: after the call, not during it.
+//!
+//! # Sizes and ends
+//!
+//! - A write whose last block is longer than the file may become goes through the page cache for the bytes in that block. They are on the disk
+//!   after [`sync_data`](crate::direct::File::sync_data), like all others are for certain.
+//! - A write that makes a file longer runs one operation after the other, so that the file never has a gap where a write failed.
+//! - A read leaves the memory behind the bytes that it returns unspecified.
+//! - On a device, reads end at its size, and a write that would pass it is refused before anything is written. The size is that at opening.
+//! - No position past 2^63 - 1 rounded down to a block, for reads either.
+//! - There is no append mode; the end is where [`len`](crate::direct::File::len) says.
+//!
+//! # What is below
+//!
+//! - Whether a file system that took `O_DIRECT` copies all the same is not seen from here (some do for files that they compress, checksum
+//!   or encrypt). File systems in memory do, are known, and are reported as without direct I/O.
+//! - `statx` tells a smaller alignment for reads than for writes on some file systems. The larger one is used for both.
+//! - A failed read is tried again in smaller steps, down to a block or sector, so the error names the place; a failed write is not:
+//!   its error names the operation.
+//! - Pipes, terminals, sockets and tapes have no positions: see [`copy`](mod@crate::copy) and [`engine`](crate::engine).
+//!
+//! # Cancelling
+//!
+//! - Dropping a future, or a driver, ends what has not begun. What a disk is doing already ends by itself, and the memory is kept until
+//!   then. After a write was dropped, nothing, a part or all of it may have been written.
+//! - A device that never answers keeps what it was lent: a driver's end waits for it at most
+//!   [`drain_max`](crate::direct::IoOptions::drain_max), then leaks that memory and says so. A blocking call and a scope wait as
+//!   long as it takes, since they only borrow.
+//!
+//! # Memory
+//!
+//! - Each [`Io`](crate::direct::Io) has slots for its [`channels_max`](crate::direct::IoOptions::channels_max) from the start: 16 times
+//!   1.1 MiB with the defaults.
+//! - A child of `fork(2)` must not write to memory that a transfer of its parent is under way on; slots are not inherited.
+//! - Where the limit of locked memory (`ulimit -l`) refuses registration, transfers work without; the report says so.
+//! - The blocking front's rings may move between threads, which costs some of io_uring's speed. A [`Driver`](crate::direct::Driver) or an
+//!   [`Engine`](crate::engine::Engine) of one thread is faster for many small operations.
+//!
+//! # Polling
+//!
+//! - [`polled`](crate::direct::IoOptions::polled) takes io_uring and a device with queues for it, and cannot flush:
+//!   [`sync_data`](crate::direct::File::sync_data) of the blocking front can. [`kernel_submission`](crate::direct::IoOptions::kernel_submission)
+//!   wants a processor for itself. Where they cannot be had, making the [`Io`](crate::direct::Io) or the first transfer fails and says why.
