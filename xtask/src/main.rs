@@ -1,6 +1,6 @@
 //! Everything a developer of bulkio runs, behind `cargo xtask`.
 //!
-//! `test` runs every check and every test and counts them; `fuzz` runs one fuzz target for longer; `bench`
+//! `test` runs every check and every test and counts them; `kernel` and `lab` boot machines in QEMU; `fuzz` runs one fuzz target for longer; `bench`
 //! measures us beside our peers. All work from a clean checkout, need no input, and write only below the target
 //! directory and one temporary directory on a disk. Exit status: 0 when all is well, 1 when a check failed, 2 when the
 //! command line is wrong or the task could not be done.
@@ -9,10 +9,12 @@ mod args;
 mod bench;
 mod fuzz;
 mod kernel;
+mod lab;
 mod process;
 mod programs;
 mod scratch;
 mod test;
+mod tied;
 mod toolchain;
 mod workspace;
 
@@ -25,9 +27,13 @@ usage: cargo xtask <task>
 
   test [NAME]     every check and every test; with NAME only the tests whose name contains it
   kernel [NAME]   boots the small kernel in QEMU, once for each case (whose name contains NAME), and judges it
+  lab [NAME ...]  boots a Linux guest in QEMU for each group of devices, and runs their tests there
+  lab shell       a prompt in that guest; `lab shell NAME` has the devices of a group
   fuzz NAME       one target of fuzz/ for longer  [--seconds N]
   bench copy      file to file beside dd, cp and fio  [--rounds N] [--size SIZE] [--dir DIR]
   bench core      list, planner, encoders and mapping beside their peers  [--rounds N]
+  bench iops      many operations in flight beside fio  [--quick] [--rounds N] [--seconds S] [--case TEXT]
+                  [--target zram|loop] [--cpu N] [--engine auto|io_uring|aio|threads]
   bench nvme      instructions of the NVMe driver for a read of 4 KiB
 
 Figures go to target/bench/*.json. BULKIO_BIN=FILE benches that file instead of the built command.";
@@ -47,16 +53,25 @@ fn run(words: &[String]) -> Result<ExitCode> {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words.as_slice() {
         [] | ["help" | "--help" | "-h", ..] | [_, "--help" | "-h", ..] => {
-            println!("{USAGE}");
+            println!("{USAGE}\n\nGroups of the lab:{}", lab::list());
             Ok(ExitCode::SUCCESS)
         }
         ["test"] => test::run(None),
         ["test", name] if !name.starts_with('-') => test::run(Some(name)),
         ["kernel"] => kernel::run(None),
         ["kernel", name] if !name.starts_with('-') => kernel::run(Some(name)),
+        ["lab", "shell"] => lab::shell(None),
+        ["lab", "shell", name] if !name.starts_with('-') => lab::shell(Some(name)),
+        ["lab", names @ ..] if names.iter().all(|name| !name.starts_with('-')) => lab::run(names),
+        // Not for people: `lab/init` starts it in the guest.
+        ["lab-guest", plan] => lab::guest::run(plan),
         ["fuzz", name, rest @ ..] => fuzz::run(name, rest),
         ["bench", "copy", rest @ ..] => bench::copy::run(rest),
         ["bench", "core", rest @ ..] => bench::core::run(rest),
+        ["bench", "iops", rest @ ..] => bench::iops::run(rest),
+        // The bench of that name starts these two.
+        ["bench", "iops-ours", job] => bench::iops::run_ours(job),
+        ["bench", "iops-keep", kind, folder] => bench::iops::keep(kind, folder),
         ["bench", "nvme", rest @ ..] => bench::nvme::run(rest),
         other => bail!("there is no task `{}`\n\n{USAGE}", other.join(" ")),
     }

@@ -42,9 +42,21 @@ pub(crate) fn run(command: Command, limit: Duration, line: impl FnMut(&str)) -> 
 
 /// As [`run`], with this limit wherever it is called. With one, a Ctrl-C at a terminal reaches the caller alone.
 pub(crate) fn run_within(
-    mut command: Command,
+    command: Command,
     limit: Option<Duration>,
     mut line: impl FnMut(&str),
+) -> Result<Ended> {
+    run_watched(command, limit, |text| {
+        line(text);
+        None
+    })
+}
+
+/// As [`run_within`]. Where `line` returns a time, that is how long the program has from then on, if there is a limit at all.
+pub(crate) fn run_watched(
+    mut command: Command,
+    limit: Option<Duration>,
+    mut line: impl FnMut(&str) -> Option<Duration>,
 ) -> Result<Ended> {
     let (reader, writer) = std::io::pipe().context("cannot make a pipe")?;
     command.stdin(Stdio::null());
@@ -57,10 +69,16 @@ pub(crate) fn run_within(
     drop(command);
 
     let group = Pid::from_child(&child);
-    let (done, over) = channel::<()>();
+    let (news, over) = channel::<Duration>();
     let watch = std::thread::spawn(move || {
-        let Some(limit) = limit else { return false };
-        let late = over.recv_timeout(limit) == Err(RecvTimeoutError::Timeout);
+        let Some(mut limit) = limit else { return false };
+        let late = loop {
+            match over.recv_timeout(limit) {
+                Ok(more) => limit = more,
+                Err(RecvTimeoutError::Disconnected) => break false,
+                Err(RecvTimeoutError::Timeout) => break true,
+            }
+        };
         if late {
             // A group that is gone already is what we wanted.
             let _ = kill_process_group(group, Signal::KILL);
@@ -71,11 +89,14 @@ pub(crate) fn run_within(
     let mut reader = BufReader::new(reader);
     let mut bytes = Vec::new();
     while reader.read_until(b'\n', &mut bytes).context("cannot read a program's output")? > 0 {
-        line(String::from_utf8_lossy(&bytes).trim_end_matches(['\n', '\r']));
+        if let Some(more) = line(String::from_utf8_lossy(&bytes).trim_end_matches(['\n', '\r'])) {
+            // Nobody listens where the time is over already.
+            let _ = news.send(more);
+        }
         bytes.clear();
     }
     let status = child.wait().context("cannot wait for a program")?;
-    drop(done);
+    drop(news);
     let late = watch.join().unwrap_or(false);
     Ok(Ended { status, late })
 }
@@ -112,5 +133,15 @@ mod tests {
         let ended = run_within(shell("echo here; sleep 600 & sleep 600"), limit, |_| lines += 1).unwrap();
         assert!(ended.late && !ended.success());
         assert_eq!(lines, 1);
+    }
+    #[test]
+    fn a_line_may_give_more_time_and_less() {
+        let limit = Some(Duration::from_secs(3));
+        let more = Some(Duration::from_secs(60));
+        let ended = run_watched(shell("echo up; sleep 4"), limit, |_| more).unwrap();
+        assert!(ended.success());
+        let less = Some(Duration::from_millis(100));
+        let ended = run_watched(shell("echo up; sleep 600"), more, |_| less).unwrap();
+        assert!(ended.late);
     }
 }

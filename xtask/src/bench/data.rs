@@ -12,13 +12,11 @@ const BLOCK_BYTES: usize = 4 << 20;
 pub(crate) fn write_random(file: &Path, bytes: u64) -> Result<()> {
     let what = || format!("cannot write {bytes} bytes to {}", file.display());
     let mut out = File::create(file).with_context(what)?;
-    let mut random = Random(0x9e37_79b9_7f4a_7c15);
+    let mut random = Random::default();
     let mut block = vec![0_u8; BLOCK_BYTES];
     let mut left = bytes;
     while left > 0 {
-        for word in block.chunks_exact_mut(8) {
-            word.copy_from_slice(&random.next().to_le_bytes());
-        }
+        random.fill(&mut block);
         let length = usize::try_from(left).map_or(BLOCK_BYTES, |left| left.min(BLOCK_BYTES));
         out.write_all(block.get(..length).unwrap_or(&block)).with_context(what)?;
         left -= length as u64;
@@ -27,14 +25,27 @@ pub(crate) fn write_random(file: &Path, bytes: u64) -> Result<()> {
 }
 
 /// xorshift64* (Marsaglia 2003, Vigna 2014): a period of 2^64 - 1 words, far past any size here.
-struct Random(u64);
+pub(super) struct Random(u64);
+
+impl Default for Random {
+    fn default() -> Self {
+        Self(0x9e37_79b9_7f4a_7c15)
+    }
+}
 
 impl Random {
-    fn next(&mut self) -> u64 {
+    pub(super) fn next(&mut self) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
         self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    /// Fills whole words of `bytes`.
+    pub(super) fn fill(&mut self, bytes: &mut [u8]) {
+        for word in bytes.chunks_exact_mut(8) {
+            word.copy_from_slice(&self.next().to_le_bytes());
+        }
     }
 }
 

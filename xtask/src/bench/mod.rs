@@ -9,6 +9,7 @@ pub(crate) mod copy;
 pub(crate) mod core;
 mod data;
 mod fio;
+pub(crate) mod iops;
 mod measure;
 pub(crate) mod nvme;
 mod report;

@@ -1,19 +1,15 @@
 //! One boot of the kernel: a machine, its disks, what it said.
 //!
 //! QEMU has an end, whatever becomes of the kernel and of us: a time limit, at a terminal as well, and a signal where we end first.
-#![expect(unsafe_code, reason = "QEMU asks to be ended with us, between fork and exec")]
 
 use std::collections::{BTreeMap, VecDeque};
-use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 
-use rustix::process::{Signal, set_parent_process_death_signal};
-
-use crate::process;
+use crate::{process, tied};
 
 /// How long one boot may take.
 const BOOT_TIME: Duration = Duration::from_secs(100);
@@ -82,8 +78,7 @@ impl Boot<'_> {
         command.args(["-no-reboot", "-serial", "stdio", "-m", &format!("{}M", self.memory_mib)]);
         command.args(["-device", "isa-debug-exit,iobase=0xf4,iosize=4"]);
         command.args(&self.devices).arg("-kernel").arg(self.kernel).args(["-append", &self.words]);
-        // SAFETY: between fork and exec only what is safe in a signal handler may be called: this is one system call.
-        unsafe { command.pre_exec(|| Ok(set_parent_process_death_signal(Some(Signal::KILL))?)) };
+        tied::tie(&mut command);
         let (mut facts, mut twice, mut lines) = (Facts::default(), None, VecDeque::new());
         let ended = process::run_within(command, Some(BOOT_TIME), |line| {
             // The firmware may leave something before the kernel's first line.

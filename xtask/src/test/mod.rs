@@ -24,9 +24,11 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 
 use crate::workspace::Workspace;
-use crate::{kernel, programs, scratch};
-pub(crate) use tally::Step;
+use crate::{kernel, lab, programs, scratch};
+pub(crate) use libtest::{Reader, skip_line};
+pub(crate) use skips::{SkipLog, VARIABLE as SKIP_LOG};
 use tally::Tally;
+pub(crate) use tally::{Skip, Step};
 
 /// Set for every program that a run starts: a run inside a run would never end.
 const INSIDE: &str = "BULKIO_XTASK_TEST";
@@ -64,6 +66,7 @@ pub(crate) fn run(filter: Option<&str>) -> Result<ExitCode> {
         tally.step("address sanitizer", |step| sanitizer::run(&workspace, scratch.path(), step));
         tally.step("models of threads", |step| models::run(&workspace, scratch.path(), step));
         tally.step("kernel in QEMU", |step| kernel::test(&workspace, step));
+        tally.step("device lab", |step| lab::test(&workspace, step));
         tally.step("fuzz targets", |step| fuzzing::run(&workspace, step));
         tally.step("README", |step| readme::run(&workspace, scratch.path(), step));
     } else {

@@ -104,12 +104,7 @@ fn run_at_once(jobs: Vec<Job>, filter: Option<&str>, step: &mut Step) -> Result<
     });
     for outcome in steps {
         let Ok(outcome) = outcome else { bail!("a thread that ran tests panicked") };
-        let Step { passed, failed, skipped, failures, skips, .. } = outcome?;
-        step.passed += passed;
-        step.failed += failed;
-        step.skipped += skipped;
-        step.failures.extend(failures);
-        step.skips.extend(skips);
+        step.add(outcome?);
     }
     Ok(())
 }

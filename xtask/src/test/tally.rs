@@ -41,6 +41,15 @@ impl Step {
         self.skips.push(Skip { name: name.into(), reason: reason.into() });
     }
 
+    /// Adds what another step found.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+        self.skipped += other.skipped;
+        self.failures.extend(other.failures);
+        self.skips.extend(other.skips);
+    }
+
     /// Counts one check.
     pub(crate) fn check(&mut self, name: &str, good: bool) {
         if good { self.pass() } else { self.fail(name) }

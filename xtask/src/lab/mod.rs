@@ -1,0 +1,120 @@
+//! `cargo xtask lab`: a Linux guest in QEMU that has the devices which development machines lack, and tests that run there.
+//!
+//! The test binaries are built here and run in the guest from the host's own root, which is shared read-only. A boot serves one group
+//! (`groups`). `kernel_image` fetches the guest's kernel, `initramfs` packs what it starts with, `machine` boots it, `wire` is what both sides say
+//! to each other, `report` what comes of it, and `guest` the side in the guest. The last line is `lab: N passed, N failed, N skipped`.
+//!
+//! Correctness only: under emulation times mean nothing.
+
+mod cpio;
+mod groups;
+pub(crate) mod guest;
+mod initramfs;
+mod kernel_image;
+mod machine;
+mod modules;
+mod report;
+mod run;
+mod wire;
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::programs::{self, Program};
+use crate::test::Step;
+use crate::workspace::Workspace;
+use groups::{GROUPS, Group};
+use run::Lab;
+
+/// What every group calls, on the host and in the guest.
+const PROGRAMS: &[Program] = &[
+    (machine::QEMU, "qemu-system-x86"),
+    ("busybox", "busybox-static"),
+    ("depmod", "kmod"),
+    ("modprobe", "kmod"),
+    ("xz", "xz-utils"),
+    ("setsid", "util-linux"),
+];
+
+/// Runs the groups with these names, or all.
+pub(crate) fn run(names: &[&str]) -> Result<ExitCode> {
+    let groups = groups::named(names)?;
+    let workspace = Workspace::find()?;
+    let (mut step, start) = (Step::new("lab"), Instant::now());
+    run_groups(&workspace, &groups, &mut step)?;
+    for skip in &step.skips {
+        println!("skipped {}: {}", skip.name, skip.reason);
+    }
+    for failure in &step.failures {
+        println!("FAILED {failure}");
+    }
+    println!("the run took {:.0} s, with the building of the tests", start.elapsed().as_secs_f64());
+    println!("lab: {} passed, {} failed, {} skipped", step.passed, step.failed, step.skipped);
+    Ok(if step.failed > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// Runs all groups as a step of the tests.
+pub(crate) fn test(workspace: &Workspace, step: &mut Step) -> Result<()> {
+    run_groups(workspace, &groups::named(&[])?, step)
+}
+
+/// Gives a person a prompt in the guest, with the devices of the group `name`, or without any.
+pub(crate) fn shell(name: Option<&str>) -> Result<ExitCode> {
+    let group = match name {
+        Some(name) => groups::named(&[name])?.pop(),
+        None => None,
+    };
+    let workspace = Workspace::find()?;
+    if let Some(reason) = cannot_run(group.as_slice()) {
+        bail!("{reason}");
+    }
+    let lab = Lab::open(&workspace)?;
+    lab.shell(group)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The groups, for `--help`.
+pub(crate) fn list() -> String {
+    GROUPS.iter().map(|group| format!("\n  {:<16}{}", group.name, group.about)).collect()
+}
+
+fn run_groups(workspace: &Workspace, groups: &[&Group], step: &mut Step) -> Result<()> {
+    if let Some(reason) = cannot_run(groups) {
+        println!("{reason}");
+        for group in groups {
+            step.skip(format!("lab {}", group.name), &reason);
+        }
+        return Ok(());
+    }
+    let lab = Lab::open(workspace)?;
+    let built = lab.build(groups)?;
+    for group in groups {
+        let start = Instant::now();
+        println!("--- {}: {}", group.name, group.about);
+        match lab.run(group, &built) {
+            Ok(found) => step.add(found),
+            Err(error) => {
+                println!("{error:#}");
+                step.fail(format!("lab {}: {error:#}", group.name));
+            }
+        }
+        println!("{}: {:.0} s with its boot", group.name, start.elapsed().as_secs_f64());
+    }
+    Ok(())
+}
+
+/// Why none of `groups` can run here, if so; installs what they need where it may.
+fn cannot_run(groups: &[&Group]) -> Option<String> {
+    if !cfg!(target_arch = "x86_64") {
+        return Some("the lab's guest is one for x86_64".to_owned());
+    }
+    if programs::find("apt-get").is_none() || programs::find("dpkg").is_none() {
+        return Some("the lab takes its kernel from Debian, with apt-get and dpkg".to_owned());
+    }
+    let mut needed = PROGRAMS.to_vec();
+    needed.extend_from_slice(programs::FOR_TESTS);
+    needed.extend(groups.iter().flat_map(|group| group.programs));
+    programs::ensure(&needed).context("the lab").err().map(|error| format!("{error:#}"))
+}
