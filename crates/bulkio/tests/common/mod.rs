@@ -12,9 +12,14 @@
 )]
 
 use std::fs::{self, File, OpenOptions};
+use std::future::Future;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::process::Command;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -193,7 +198,7 @@ impl Drop for MemoryDisk {
         loop {
             match fs::write("/sys/class/zram-control/hot_remove", self.number.to_string()) {
                 // Another test's child holds every open file for the moment between its fork and its exec.
-                Err(_) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(5)),
+                Err(_) if Instant::now() < deadline => thread::sleep(Duration::from_millis(5)),
                 removed => return report(removed.map_err(|error| error.to_string()).map(|()| String::new())),
             }
         }
@@ -264,7 +269,7 @@ fn run_until_free(command: &mut Command) -> Result<String, String> {
     loop {
         match run(command) {
             Err(error) if error.contains("busy") && Instant::now() < deadline => {
-                std::thread::sleep(Duration::from_millis(5));
+                thread::sleep(Duration::from_millis(5));
             }
             result => return result,
         }
@@ -275,6 +280,24 @@ fn run_until_free(command: &mut Command) -> Result<String, String> {
 fn report(result: Result<String, String>) {
     if let Err(error) = result {
         let _ = writeln!(std::io::stderr(), "cleanup failed: {error}");
+    }
+}
+
+/// Runs a future on this thread: all that an executor must be.
+pub fn block_on<F: Future>(future: F) -> F::Output {
+    struct Unpark(Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let mut future = pin!(future);
+    loop {
+        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(output) => return output,
+            Poll::Pending => thread::park(),
+        }
     }
 }
 

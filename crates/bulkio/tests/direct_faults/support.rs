@@ -2,10 +2,10 @@
 //! memory that is watched.
 
 use std::future::Future;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
-use std::thread::{self, Thread};
+use std::task::{Context, Poll, Waker};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use bulkio::device::DirectMode;
@@ -14,6 +14,7 @@ use bulkio::direct::{AsyncFile, Driver, File, Io, IoOptions, OpenError, Transfer
 use bulkio::engine::{EngineChoice, EngineKind};
 use scatterlist::{CpuAddr, Direction, Lease, LimitId, Position, Status};
 
+pub(crate) use crate::common::block_on;
 use crate::common::skip;
 use crate::faulty::{FaultyFile, FaultyFs, IoMemory};
 
@@ -240,26 +241,6 @@ pub(crate) fn lease(memory: &Arc<IoMemory>, pieces: &[(usize, usize)]) -> Lease<
 /// Polls a future once.
 pub(crate) fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
     Pin::new(future).poll(&mut Context::from_waker(Waker::noop()))
-}
-
-struct Unpark(Thread);
-
-impl Wake for Unpark {
-    fn wake(self: Arc<Self>) {
-        self.0.unpark();
-    }
-}
-
-/// Runs a future on this thread.
-pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
-    let waker = Waker::from(Arc::new(Unpark(thread::current())));
-    let mut future = pin!(future);
-    loop {
-        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
-            Poll::Ready(output) => return output,
-            Poll::Pending => thread::park(),
-        }
-    }
 }
 
 /// Has a driver do something else: when that is over, it has heard of everything that came before.
