@@ -258,8 +258,8 @@ pub(super) fn failed(ran: &Ran, bad: u64, len: u64, status: u64) -> Result<()> {
     ran.disk_is(1, &expected)
 }
 
-/// A slow disk under a short timeout: some requests were done, the others were overdue, aborted where the device has `aborts`, and
-/// cancelled by a reset, and in the end all was copied.
+/// A slow disk under a short timeout: some requests were done, others were overdue, and aborted where the device has `aborts`, a
+/// reset cancelled what was left, and in the end all was copied.
 pub(super) fn stalled(ran: &Ran, aborts: bool) -> Result<()> {
     use kernel::fixed::stalled::{LEN, REQUESTS};
     ran.facts.expect("ended", REQUESTS)?;
@@ -268,9 +268,10 @@ pub(super) fn stalled(ran: &Ran, aborts: bool) -> Result<()> {
     if done + cancelled != REQUESTS || cancelled == 0 || ran.facts.number("resets")? == 0 {
         bail!("{done} requests were done and {cancelled} cancelled: {:?}", ran.facts);
     }
+    // A reset also cancels what was submitted a little later and is not overdue yet, so there may be fewer of these.
     let overdue = ran.facts.number("overdue")?;
-    if overdue < cancelled {
-        bail!("{cancelled} requests were cancelled and {overdue} overdue: {:?}", ran.facts);
+    if overdue == 0 {
+        bail!("{cancelled} requests were cancelled and none was overdue: {:?}", ran.facts);
     }
     if aborts && ran.facts.number("told_aborts")? == 0 {
         bail!("{overdue} requests were overdue, and the controller was told of no abort: {:?}", ran.facts);

@@ -12,6 +12,7 @@ mod aio;
 mod backend;
 mod beneath;
 mod choose;
+mod commands;
 mod completion;
 mod entry;
 mod error;
@@ -32,6 +33,7 @@ mod uring;
 mod wake;
 
 pub use backend::FlushKind;
+pub use commands::{Action, Command, CommandSet, Ended, RingCommand};
 pub use completion::{Completion, Token};
 pub use error::{EngineError, FileError, SubmitError, SubmitReason, WaitError};
 pub use files::{Carrier, FileId, FileOptions, FileReport};

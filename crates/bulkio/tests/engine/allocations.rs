@@ -3,6 +3,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::fs;
+use std::time::{Duration, Instant};
 
 use bulkio::engine::{EngineChoice, EngineOptions};
 use scatterlist::Direction::FromDevice;
@@ -103,6 +104,11 @@ pub(crate) fn no_thread_is_left_behind(kind: EngineChoice) {
     let most = if kind == EngineChoice::Uring { 0 } else { 16 + 1 };
     assert!(threads() <= most && (threads() > 0) == (most > 0), "{}", threads());
     drop(engine);
-    assert_eq!(threads(), 0);
+    // The kernel shows a thread for a moment after it was joined.
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while threads() > 0 {
+        assert!(Instant::now() < deadline, "{} threads are left", threads());
+        std::thread::yield_now();
+    }
     remote.wake();
 }
