@@ -6,7 +6,7 @@
 
 use std::os::fd::{AsFd, AsRawFd};
 
-use io_uring::IoUring;
+use io_uring::{IoUring, cqueue, squeue};
 
 use super::aio::Queue;
 use super::wake::Bell;
@@ -31,7 +31,11 @@ impl Beneath {
     /// Lets results that the ring has from now on end the sleep of the queue.
     ///
     /// The other way round, every operation of the queue would have to write to an eventfd.
-    pub(super) fn announce(&mut self, ring: &IoUring) -> Result<(), u32> {
+    pub(super) fn announce<S, C>(&mut self, ring: &IoUring<S, C>) -> Result<(), u32>
+    where
+        S: squeue::EntryMarker,
+        C: cqueue::EntryMarker,
+    {
         if !self.announced {
             let registered = ring.submitter().register_eventfd(self.bell.as_fd().as_raw_fd());
             registered.map_err(|error| error.raw_os_error().unwrap_or(libc::EIO).unsigned_abs())?;

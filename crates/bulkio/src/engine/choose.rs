@@ -5,12 +5,15 @@
 
 use std::ffi::OsStr;
 
+use io_uring::{cqueue, squeue};
+
 use super::aio::Aio;
 use super::backend::Backend;
+use super::entry::Submission;
 use super::error::EngineError;
 use super::options::{DEPTH_MAX, EngineChoice, EngineOptions};
-use super::report::{ChosenBy, EngineKind, EngineReport, Refused, Registration, Sharing};
-use super::setup;
+use super::report::{ChosenBy, CommandRing, EngineKind, EngineReport, Refused, Registration, Sharing};
+use super::setup::{self, Ready};
 use super::threads::Threads;
 
 /// The ladder, best first.
@@ -52,6 +55,9 @@ fn demand(
     if options.share.is_some() && !options.fixed.is_empty() {
         return Err(EngineError::Conflict { option: "share", with: "regions in fixed" });
     }
+    if options.commands && options.polled {
+        return Err(EngineError::Conflict { option: "commands", with: "polled" });
+    }
     let (choice, by) = match (options.kind, variable) {
         (EngineChoice::Auto, Some(value)) if needs_uring.is_none() => {
             let named = value.to_str().and_then(|name| name.parse().ok());
@@ -83,18 +89,28 @@ fn try_one(kind: EngineKind, options: &EngineOptions) -> Result<(Backend, Engine
         sharing: Sharing::NotAsked,
         vectored_fixed: false,
         files_registered: 0,
+        commands: CommandRing::NotAsked,
     };
+    if options.commands {
+        report.commands = CommandRing::Refused { reason: format!("the {kind} engine has no ring") };
+    }
     if options.share.is_some() {
         report.sharing = Sharing::Anew { reason: format!("the {kind} engine registers nothing") };
     }
     match kind {
         EngineKind::Uring => {
+            if options.commands {
+                match setup::set_up::<squeue::Entry128, cqueue::Entry32>(options) {
+                    Ok(ready) => {
+                        report.commands = CommandRing::Ring;
+                        enter(&mut report, &ready);
+                        return Ok((Backend::CommandUring(Box::new(ready.uring)), report));
+                    }
+                    Err(reason) => report.commands = CommandRing::Refused { reason },
+                }
+            }
             let ready = setup::set_up(options)?;
-            report.flags = ready.flags;
-            report.fixed = ready.registration;
-            report.sharing = ready.sharing;
-            report.vectored_fixed = ready.uring.takes_vectored_fixed();
-            report.files_registered = ready.file_slots;
+            enter(&mut report, &ready);
             Ok((Backend::Uring(Box::new(ready.uring)), report))
         }
         EngineKind::Aio => Ok((Backend::Aio(Box::new(Aio::new(options.depth)?)), report)),
@@ -105,6 +121,15 @@ fn try_one(kind: EngineKind, options: &EngineOptions) -> Result<(Backend, Engine
             }
         },
     }
+}
+
+/// Enters into a report what a ring became.
+fn enter<S: Submission, C: cqueue::EntryMarker>(report: &mut EngineReport, ready: &Ready<S, C>) {
+    report.flags.clone_from(&ready.flags);
+    report.fixed = ready.registration.clone();
+    report.sharing = ready.sharing.clone();
+    report.vectored_fixed = ready.uring.takes_vectored_fixed();
+    report.files_registered = ready.file_slots;
 }
 
 #[cfg(test)]

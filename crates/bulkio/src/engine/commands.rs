@@ -57,7 +57,8 @@ pub struct RingCommand {
     pub op: u32,
     /// `cmd`, 80 bytes in an entry of 128.
     pub command: [u8; 80],
-    /// Whether the memory may be named as registered (`IORING_URING_CMD_FIXED`): it is one piece.
+    /// Whether the memory may be named as registered (`IORING_URING_CMD_FIXED`): it is one piece. Where this differs from command to
+    /// command of one piece, counts of registered memory are too high.
     pub takes_fixed: bool,
 }
 
@@ -75,6 +76,8 @@ pub unsafe trait CommandSet: fmt::Debug + Send + Sync {
 
     /// Encodes a command for a ring; `None` for one that a thread has to make a call for.
     ///
+    /// The engine asks for a flush where a file is added, to say who carries its commands; each command is asked for by itself all the same.
+    ///
     /// A command of one piece names its memory itself. One of several may name `command.pieces`, which then stay where they are
     /// until it is over.
     fn ring(&self, command: &Command<'_>) -> Option<RingCommand> {
@@ -83,6 +86,7 @@ pub unsafe trait CommandSet: fmt::Debug + Send + Sync {
     }
 
     /// Says what the result of a command means that a ring carried: `res` of its completion, and the bytes that it asked for.
+    /// One that the ring took back before it was begun (`ECANCELED`) is not asked about.
     fn ring_ended(&self, result: i32, bytes: u32) -> Ended {
         match result {
             0 => Ended { bytes, fault: None },

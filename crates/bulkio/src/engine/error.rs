@@ -93,6 +93,17 @@ pub enum FileError {
         /// What `queue/io_poll` says, if it can be read.
         io_poll: Option<u64>,
     },
+    /// A polled engine takes no commands of devices.
+    #[error("the file takes commands of its device, which an engine with the option polled does not carry")]
+    PolledCommands,
+    /// Threads for the commands of a file could not be made ready.
+    #[error(
+        "making an eventfd for the commands of the file failed with errno {errno}: too many files may be open (ulimit -n)"
+    )]
+    Eventfd {
+        /// The error number.
+        errno: u32,
+    },
     /// The system does not say what the file is.
     #[error("fstat failed with errno {errno}")]
     Stat {
@@ -150,6 +161,26 @@ pub enum SubmitReason {
         at: u64,
         /// Its address.
         addr: u64,
+    },
+    /// The file takes commands of its device, and each has a position.
+    #[error("{file:?} takes commands of its device, each at a position: a stream of {bytes} bytes has none")]
+    StreamOfCommands {
+        /// The file.
+        file: FileId,
+        /// The bytes of the request.
+        bytes: u64,
+    },
+    /// The limits let more bytes into one command than it can be told.
+    #[error(
+        "one command at byte {at} of the request would move {bytes} bytes, and a command is told of {max} at most: set transfer_len_max"
+    )]
+    CommandTooLong {
+        /// Byte of the request at which the command starts.
+        at: u64,
+        /// Its bytes.
+        bytes: u64,
+        /// The most bytes of a command.
+        max: u64,
     },
     /// The limits let more pieces into one operation than the kernel takes.
     #[error("one operation at byte {at} has {pieces} pieces or more, the kernel takes {max}: set pieces_max")]

@@ -10,6 +10,7 @@ use rustix::io::{Errno, ReadWriteFlags, preadv2};
 use scatterlist::Direction;
 
 use super::backend::Backend;
+use super::commands::CommandSet;
 use super::error::FileError;
 use super::part::ShortTransfer;
 use super::polled;
@@ -55,6 +56,10 @@ pub enum Carrier {
     Aio,
     /// Threads of the kernel, behind a ring: the file cannot say "later", and native AIO is not to be had for it.
     Workers,
+    /// The ring, as commands of the device.
+    Commands,
+    /// Threads, which make a call for each command of the device.
+    Calls,
 }
 
 impl fmt::Display for Carrier {
@@ -63,6 +68,8 @@ impl fmt::Display for Carrier {
             Self::Engine => "by the engine",
             Self::Aio => "by aio: the device has no RWF_NOWAIT",
             Self::Workers => "by threads of the kernel: the file has no RWF_NOWAIT",
+            Self::Commands => "as commands of the device, by the ring",
+            Self::Calls => "as commands of the device, by calls of threads",
         })
     }
 }
@@ -83,6 +90,8 @@ pub struct FileReport {
 #[derive(Debug)]
 pub(super) struct File {
     pub(super) fd: Arc<OwnedFd>,
+    /// What its transfers are, where they are no reads and writes.
+    pub(super) commands: Option<Arc<dyn CommandSet>>,
     pub(super) short: ShortTransfer,
     /// Regular files and disks are always ready: nothing to poll for.
     pub(super) always_ready: bool,
@@ -115,14 +124,18 @@ impl File {
     }
 }
 
+/// A position that no file reaches, and that no rule of alignment or range forbids.
+const BEHIND_ALL: u64 = 1 << 62;
+
 /// Asks whether the file can say "later" instead of waiting (`RWF_NOWAIT`, `preadv2(2)`). Some file systems and disks
 /// cannot, and say so before they look at anything else. Where it cannot be asked the answer is "no": an
 /// operation is then tried in line first.
 fn waits_in_call(fd: &OwnedFd) -> bool {
     let refused = |fd: BorrowedFd<'_>| {
         let mut byte = [0_u8];
-        // One byte at the start: read from the cache, or refused for this or that.
-        preadv2(fd, &mut [IoSliceMut::new(&mut byte)], 0, ReadWriteFlags::NOWAIT).err()
+        // One byte far behind the end: at the end of the file, or refused for this or that. A byte that is there would make the
+        // kernel read ahead of it.
+        preadv2(fd, &mut [IoSliceMut::new(&mut byte)], BEHIND_ALL, ReadWriteFlags::NOWAIT).err()
     };
     let answer = match refused(fd.as_fd()) {
         // Open for writing only: asked of the same file, open for reading.
@@ -167,12 +180,14 @@ impl Files {
     pub(super) fn add(
         &mut self,
         fd: Arc<OwnedFd>,
+        commands: Option<Arc<dyn CommandSet>>,
         options: FileOptions,
         backend: &mut Backend,
     ) -> Result<FileId, FileError> {
         let kind = match options.always_ready {
             // Nothing more needs to be known.
             Some(true) => FileType::RegularFile,
+            _ if commands.is_some() => FileType::RegularFile,
             _ => {
                 let stat = rustix::fs::fstat(&*fd)
                     .map_err(|errno| FileError::Stat { errno: errno.raw_os_error().unsigned_abs() })?;
@@ -180,6 +195,9 @@ impl Files {
             }
         };
         if backend.is_polled() {
+            if commands.is_some() {
+                return Err(FileError::PolledCommands);
+            }
             polled::check(&fd)?;
         }
         let ready = matches!(kind, FileType::RegularFile | FileType::BlockDevice);
@@ -192,11 +210,13 @@ impl Files {
             None => return Err(FileError::Full { max: FILES_MAX }),
         };
         let index = u32::try_from(place).unwrap_or(u32::MAX);
-        let waits_in_call = ready && backend.hands_to_threads() && waits_in_call(&fd);
+        let waits_in_call = ready && commands.is_none() && backend.hands_to_threads() && waits_in_call(&fd);
         let direct = (waits_in_call || backend.goes_by_direct())
             && rustix::fs::fcntl_getfl(&*fd).is_ok_and(|flags| flags.contains(OFlags::DIRECT));
+        let carried = commands.as_ref().map(|set| backend.carry(&**set)).transpose();
+        let carried = carried.map_err(|errno| FileError::Eventfd { errno })?;
         let (carrier, aio_refused) = match waits_in_call {
-            false => (Carrier::Engine, None),
+            false => (carried.unwrap_or(Carrier::Engine), None),
             // A file system may well do the whole transfer inside io_submit; disks start it there.
             true if direct && is_disk(&fd) => match backend.lay_aio_beneath() {
                 Ok(()) => (Carrier::Aio, None),
@@ -210,7 +230,9 @@ impl Files {
         let file = File {
             fd,
             short: options.short,
-            always_ready: options.always_ready.unwrap_or(ready),
+            // There is nothing to poll for before a command.
+            always_ready: commands.is_some() || options.always_ready.unwrap_or(ready),
+            commands,
             direct,
             carrier,
             aio_refused,

@@ -5,8 +5,10 @@
 //! them, cancelled or not. io_uring carries the operations where it works, native AIO or threads elsewhere; the
 //! [`EngineReport`] says which and why. One engine belongs to one thread, but for a [`MovableEngine`].
 //!
+//! A file whose device takes no reads and writes is added with a [`CommandSet`]: its transfers are commands.
+//!
 //! Below: `choose` (the ladder), `table` (who owns what while it is in flight), `part` (short transfers and retries),
-//! `backend` (the seam), `uring` with `setup`, `fixed` and `beneath`, `aio`, `threads`, and `wake`.
+//! `backend` (the seam), `issue` (commands below it), `uring` with `setup`, `fixed` and `beneath`, `aio`, `threads`, and `wake`.
 
 mod aio;
 mod backend;
@@ -19,6 +21,7 @@ mod error;
 mod files;
 mod fill;
 mod fixed;
+mod issue;
 mod log;
 mod movable;
 mod options;
@@ -42,7 +45,7 @@ pub use log::{LogEntry, LoggedKind};
 pub use movable::MovableEngine;
 pub use options::{DEPTH_MAX, EngineChoice, EngineOptions, Issuer, UnknownEngine};
 pub use part::ShortTransfer;
-pub use report::{ChosenBy, EngineKind, EngineReport, Refused, Registration, Sharing, Stats};
+pub use report::{ChosenBy, CommandRing, EngineKind, EngineReport, Refused, Registration, Sharing, Stats};
 pub use wake::{Remote, RemoteError};
 
 use core::marker::PhantomData;
@@ -190,7 +193,29 @@ impl<O: 'static, C> Engine<O, C> {
     /// # Errors
     /// As [`Engine::add_file`].
     pub fn add_file_with(&mut self, file: Arc<OwnedFd>, options: FileOptions) -> Result<FileId, FileError> {
-        self.files.add(file, options, &mut self.backend)
+        self.files.add(file, None, options, &mut self.backend)
+    }
+
+    /// Adds a file whose transfers and flushes are commands of its device.
+    ///
+    /// Each part that a request is planned into is one command, and each flush is; nobody splits, repeats or resumes them,
+    /// so the limits that a request is submitted with must hold whatever the device demands. Where a command ends short of its
+    /// bytes and gives no reason, that is [`Status::Short`](scatterlist::Status::Short), or the answer with
+    /// [`ShortTransfer::Final`]. A fault stands at the first byte of the request that is not certain to be done. Streams are
+    /// refused: a command has a position. [`FileOptions::always_ready`] means nothing here.
+    ///
+    /// The [`FileReport`] says who carries them: the ring ([`EngineOptions::commands`]), or calls of threads, as many at a
+    /// time as the engine is deep, at most 64.
+    ///
+    /// # Errors
+    /// As [`Engine::add_file`]; [`FileError::PolledCommands`], [`FileError::Eventfd`].
+    pub fn add_commands(
+        &mut self,
+        file: Arc<OwnedFd>,
+        commands: Arc<dyn CommandSet>,
+        options: FileOptions,
+    ) -> Result<FileId, FileError> {
+        self.files.add(file, Some(commands), options, &mut self.backend)
     }
 
     /// Returns what a file became in this engine; `None` for one that is not of this engine.
@@ -226,7 +251,7 @@ impl<O: 'static, C> Engine<O, C> {
             return Err(SubmitError { request, reason: SubmitReason::UnknownFile { file } });
         };
         // Planned by reference, so that the request moves once: into its slot, or into the error.
-        if let Err(reason) = self.table.plan(&request, limits) {
+        if let Err(reason) = self.table.plan(entry, file, &request, limits) {
             return Err(SubmitError { request, reason });
         }
         let token = self.table.insert(entry, file, request, limits);
@@ -400,6 +425,10 @@ impl<O, C> Engine<O, C> {
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
             if left == Some(Duration::ZERO) {
                 return Err(format!("did not end within {:?}", self.drain_max));
+            }
+            // A wake that nobody takes any more would end every wait at once.
+            if let Some(bell) = &self.bell {
+                bell.take_wake();
             }
             if self.backend.wait(left).is_err() {
                 // No memory, most likely: there is time to try again.

@@ -16,7 +16,7 @@ use super::{Engine, EngineError, EngineOptions, Issuer};
 ///
 /// # Invariants
 /// 1. What an engine owns for its users are requests, hence owners `O` and completions `C`, which are `Send` here.
-///    The keepers of registered memory and whatever the back ends share with threads are `Send` by themselves.
+///    The keepers of registered memory, the commands of files and whatever the back ends share with threads are `Send` by themselves.
 /// 2. Every back end is reached through `&mut`, so by one thread at a time, and is memory-safe from any thread:
 ///    - io_uring: the queues lie in memory of the process, and moving the engine orders what was written to them. Set
 ///      up for any thread, the kernel takes and reports operations for whoever enters. A result is posted by the

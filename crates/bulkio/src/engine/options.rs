@@ -107,6 +107,11 @@ pub struct EngineOptions {
     /// system call, and how long it goes on looking when nothing comes, in whole milliseconds. It takes io_uring
     /// and a processor to spare.
     pub kernel_submission: Option<Duration>,
+    /// Whether to ask for a ring whose entries have room for commands of devices (`IORING_SETUP_SQE128` and
+    /// `IORING_SETUP_CQE32`, Linux 5.19), for [`Engine::add_commands`](super::Engine::add_commands). Its entries are twice as
+    /// long for all operations. Where it cannot be had commands are calls of threads, and the report says so
+    /// ([`EngineReport::commands`](super::EngineReport::commands)). Not together with `polled`.
+    pub commands: bool,
     /// Whether to keep a record of operations, for [`Engine::take_log`](super::Engine::take_log).
     pub log: bool,
     /// How long dropping the engine waits for operations that do not end, before it leaks them.
@@ -114,7 +119,8 @@ pub struct EngineOptions {
 }
 
 impl Default for EngineOptions {
-    /// Whatever engine works, 32 deep, for one thread, nothing registered, no log, 30 seconds to drain.
+    /// Whatever engine works, 32 deep, for one thread, nothing registered, no room for commands on the ring, no log, 30
+    /// seconds to drain.
     fn default() -> Self {
         Self {
             kind: EngineChoice::Auto,
@@ -124,6 +130,7 @@ impl Default for EngineOptions {
             issuer: Issuer::OneThread,
             polled: false,
             kernel_submission: None,
+            commands: false,
             log: false,
             drain_max: Duration::from_secs(30),
         }

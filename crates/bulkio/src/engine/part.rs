@@ -5,6 +5,8 @@
 
 use scatterlist::{Addr, CpuAddr, Direction, LimitId, Limits, Position, Status};
 
+use super::commands::Ended;
+
 /// The most bytes one operation moves: `MAX_RW_COUNT` of `include/linux/fs.h` with 4 KiB pages.
 const OPERATION_BYTES_MAX: u64 = 0x7fff_f000;
 
@@ -114,6 +116,11 @@ impl Part {
         OPERATION_BYTES_MAX.saturating_sub(over)
     }
 
+    /// Returns the bytes of the one command that the part is: the table takes no longer ones.
+    pub(super) fn command_bytes(&self) -> u32 {
+        u32::try_from(self.len).unwrap_or(u32::MAX)
+    }
+
     /// Returns the position of the next operation; `None` for the file's own.
     pub(super) fn offset(&self) -> Option<u64> {
         match self.position {
@@ -181,6 +188,15 @@ impl Part {
         }
         self.base = self.resume_at(rule, addr_at);
         Next::Again
+    }
+
+    /// Takes how the one command of the part ended. It is over, whatever came: a command is neither repeated nor gone on with,
+    /// since nobody but the device knows what it did of it.
+    pub(super) fn end(&mut self, ended: Ended, short: ShortTransfer) {
+        self.done = u64::from(ended.bytes).min(self.len);
+        let is_short = self.done < self.len && short == ShortTransfer::Resume;
+        let status = ended.fault.or(is_short.then_some(Status::Short));
+        self.fault = status.map(|status| (self.at.saturating_add(self.done), status));
     }
 
     /// Returns the position where a read that is over found the end of its file inside a block. A fault in that block looks the same:
@@ -298,6 +314,21 @@ mod tests {
         let mut part = part(4096);
         assert_eq!(step(&mut part, 100, Direction::FromDevice, &rule), Next::Over);
         assert_eq!((part.done, part.fault), (100, None));
+    }
+
+    #[test]
+    fn a_command_is_over_when_it_has_ended() {
+        let mut part = part(4096);
+        let medium = Some(Status::Device(7));
+        part.end(Ended { bytes: 1024, fault: medium }, ShortTransfer::Resume);
+        assert_eq!((part.done, part.fault), (1024, Some((4096 + 1024, Status::Device(7)))));
+        part.end(Ended { bytes: 1024, fault: None }, ShortTransfer::Resume);
+        assert_eq!((part.done, part.fault), (1024, Some((4096 + 1024, Status::Short))));
+        part.end(Ended { bytes: 1024, fault: None }, ShortTransfer::Final);
+        assert_eq!((part.done, part.fault), (1024, None));
+        // More than was asked for is not believed.
+        part.end(Ended { bytes: 5000, fault: None }, ShortTransfer::Resume);
+        assert_eq!((part.done, part.fault), (4096, None));
     }
 
     #[test]

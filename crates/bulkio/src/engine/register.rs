@@ -6,7 +6,7 @@
 use std::io;
 use std::os::fd::AsRawFd;
 
-use io_uring::IoUring;
+use io_uring::{IoUring, cqueue, squeue};
 use rustix::process::{Resource, getrlimit};
 use scatterlist::{Addr, CpuAddr};
 
@@ -34,7 +34,10 @@ pub(super) struct Registered {
 }
 
 /// Registers the memory that the options name.
-pub(super) fn memory(ring: &IoUring, options: &EngineOptions) -> Registered {
+pub(super) fn memory<S: squeue::EntryMarker, C: cqueue::EntryMarker>(
+    ring: &IoUring<S, C>,
+    options: &EngineOptions,
+) -> Registered {
     let Some(share) = &options.share else {
         return anew(ring, &options.fixed, Sharing::NotAsked);
     };
@@ -58,7 +61,11 @@ pub(super) fn memory(ring: &IoUring, options: &EngineOptions) -> Registered {
 
 /// Returns what is registered with a ring in a form that others can clone: a ring for one thread lends nothing to
 /// other threads (Linux 6.17 refuses with `EEXIST`), so one more ring gets a clone and lends that.
-pub(super) fn share(ring: &IoUring, fixed: &Fixed, keepers: &Keepers) -> Option<SharedRegistration> {
+pub(super) fn share<S: squeue::EntryMarker, C: cqueue::EntryMarker>(
+    ring: &IoUring<S, C>,
+    fixed: &Fixed,
+    keepers: &Keepers,
+) -> Option<SharedRegistration> {
     if fixed.is_empty() {
         return None;
     }
@@ -79,7 +86,11 @@ fn no_clone(error: &io::Error) -> String {
 }
 
 /// Registers the regions, or as much of their front as the system takes: half, a quarter, down to nothing.
-fn anew(ring: &IoUring, regions: &[FixedRegion], sharing: Sharing) -> Registered {
+fn anew<S: squeue::EntryMarker, C: cqueue::EntryMarker>(
+    ring: &IoUring<S, C>,
+    regions: &[FixedRegion],
+    sharing: Sharing,
+) -> Registered {
     let nothing = |reason| {
         let registration = Registration::None { reason };
         Registered {
@@ -169,7 +180,7 @@ fn vectors(buffers: &[(CpuAddr, u64)]) -> Option<Vec<libc::iovec>> {
 }
 
 /// Registers an empty table of files; returns its slots, 0 where the kernel refuses.
-pub(super) fn files(ring: &IoUring) -> u32 {
+pub(super) fn files<S: squeue::EntryMarker, C: cqueue::EntryMarker>(ring: &IoUring<S, C>) -> u32 {
     let submitter = ring.submitter();
     let sparse = submitter.register_files_sparse(FILE_SLOTS);
     // Kernels before 5.19 take the long form.

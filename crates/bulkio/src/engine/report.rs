@@ -108,6 +108,20 @@ pub enum Sharing {
     },
 }
 
+/// Whether an engine has a ring that carries commands of devices.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum CommandRing {
+    /// That was not asked for: commands are calls of threads.
+    NotAsked,
+    /// It has one. Each [`FileReport`](super::FileReport) says whether the commands of a file go through it.
+    Ring,
+    /// It has none: commands are calls of threads.
+    Refused {
+        /// Why.
+        reason: String,
+    },
+}
+
 /// What an engine became.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
@@ -128,6 +142,8 @@ pub struct EngineReport {
     pub vectored_fixed: bool,
     /// Slots of the table of registered files; 0 where files are not registered.
     pub files_registered: u32,
+    /// Whether a ring carries commands of devices.
+    pub commands: CommandRing,
 }
 
 /// Running counts of an engine.
@@ -140,6 +156,8 @@ pub struct Stats {
     pub operations: u64,
     /// Operations that used registered memory.
     pub operations_fixed: u64,
+    /// Operations that were commands of a device ([`Engine::add_commands`](super::Engine::add_commands)).
+    pub operations_commands: u64,
     /// Operations that a ring left to native AIO beneath it ([`Carrier::Aio`](super::Carrier::Aio)).
     pub operations_aio: u64,
     /// Operations that went on where a short or interrupted one had stopped.

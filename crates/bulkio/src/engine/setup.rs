@@ -9,9 +9,10 @@ use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use io_uring::types::{Fd, SubmitArgs, Timespec};
-use io_uring::{IoUring, opcode};
+use io_uring::{IoUring, Probe, cqueue, opcode, squeue};
 use rustix::pipe::PipeFlags;
 
+use super::entry::Submission;
 use super::options::{EngineOptions, Issuer};
 use super::register;
 use super::report::{Registration, Sharing};
@@ -39,8 +40,8 @@ const KERNEL_ANY_THREAD: [&[&str]; 2] = [&["sqpoll", "submit_all"], &["sqpoll"]]
 
 /// A ring that works, and what it became.
 #[derive(Debug)]
-pub(super) struct Ready {
-    pub(super) uring: Uring,
+pub(super) struct Ready<S: Submission, C: cqueue::EntryMarker> {
+    pub(super) uring: Uring<S, C>,
     pub(super) flags: Vec<&'static str>,
     pub(super) registration: Registration,
     pub(super) sharing: Sharing,
@@ -48,9 +49,21 @@ pub(super) struct Ready {
 }
 
 /// Makes a ring, proves it with real operations and registers what there is, or says why not.
-pub(super) fn set_up(options: &EngineOptions) -> Result<Ready, String> {
+///
+/// Its entries are of 64 and 16 bytes, or of 128 and 32, which commands take (`IORING_SETUP_SQE128` and `IORING_SETUP_CQE32`).
+pub(super) fn set_up<S: Submission, C: cqueue::EntryMarker>(
+    options: &EngineOptions,
+) -> Result<Ready<S, C>, String> {
     let (mut ring, flags) = climb(options)?;
     probe(&mut ring)?;
+    if S::COMMANDS {
+        let mut known = Probe::new();
+        let asked = ring.submitter().register_probe(&mut known);
+        asked.map_err(|error| explain("asking the ring for what it knows", &error))?;
+        if !known.is_supported(opcode::UringCmd80::CODE) {
+            return Err("the kernel knows no IORING_OP_URING_CMD; it takes Linux 5.19 or newer".to_owned());
+        }
+    }
     let registered = register::memory(&ring, options);
     let file_slots = register::files(&ring);
     let uring = Uring::new(ring, options.depth, registered.fixed, registered.keepers);
@@ -59,7 +72,9 @@ pub(super) fn set_up(options: &EngineOptions) -> Result<Ready, String> {
 }
 
 /// Tries the ladder of flags.
-fn climb(options: &EngineOptions) -> Result<(IoUring, Vec<&'static str>), String> {
+fn climb<S: Submission, C: cqueue::EntryMarker>(
+    options: &EngineOptions,
+) -> Result<(IoUring<S, C>, Vec<&'static str>), String> {
     let ladder: &[&[&'static str]] = match (options.kernel_submission, options.issuer) {
         (None, Issuer::OneThread) => &ONE_THREAD,
         (None, Issuer::AnyThread) => &ANY_THREAD,
@@ -70,7 +85,7 @@ fn climb(options: &EngineOptions) -> Result<(IoUring, Vec<&'static str>), String
         options.kernel_submission.map_or(0, |idle| u32::try_from(idle.as_millis()).unwrap_or(u32::MAX));
     let mut refused = String::new();
     for rung in ladder {
-        let mut builder = IoUring::builder();
+        let mut builder = IoUring::<S, C>::builder();
         let polled = options.polled.then_some("iopoll");
         let flags: Vec<&'static str> = polled.into_iter().chain(rung.iter().copied()).collect();
         for flag in &flags {
@@ -99,6 +114,9 @@ fn climb(options: &EngineOptions) -> Result<(IoUring, Vec<&'static str>), String
                     (true, Some(_)) => "io_uring_setup with IORING_SETUP_IOPOLL and IORING_SETUP_SQPOLL",
                     (true, None) => "io_uring_setup with IORING_SETUP_IOPOLL (polled)",
                     (false, Some(_)) => "io_uring_setup with IORING_SETUP_SQPOLL (kernel_submission)",
+                    (false, None) if S::COMMANDS => {
+                        "io_uring_setup with IORING_SETUP_SQE128 and IORING_SETUP_CQE32 (commands)"
+                    }
                     (false, None) => "io_uring_setup",
                 };
                 refused = explain(what, &error);
@@ -136,17 +154,17 @@ fn explain(what: &str, error: &io::Error) -> String {
 /// Runs a NOP and a read on the ring. The read is of a pipe that holds its bytes already, so the kernel does it
 /// at once: no worker thread starts just for the probe. A polled ring reads disks only, so there the NOP is all. Waits are short: a ring that stands still is a ring
 /// that does not work.
-fn probe(ring: &mut IoUring) -> Result<(), String> {
+fn probe<S: Submission, C: cqueue::EntryMarker>(ring: &mut IoUring<S, C>) -> Result<(), String> {
     const PATTERN: &[u8; 8] = b"io_uring";
     let failed = |what: &str, errno: i32| explain(what, &io::Error::from_raw_os_error(errno));
     let (file, _writer) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)
         .and_then(|(file, writer)| rustix::io::write(&writer, PATTERN).map(|_| (file, writer)))
         .map_err(|errno| failed("making a pipe for the probe", errno.raw_os_error()))?;
     let buffer = Box::into_raw(Box::new([0_u8; 8]));
-    let nop = opcode::Nop::new().build().user_data(0);
+    let nop: squeue::Entry = opcode::Nop::new().build().user_data(0);
     let read = opcode::Read::new(Fd(file.as_raw_fd()), buffer.cast(), 8).build().user_data(1);
     let polled = ring.params().is_setup_iopoll();
-    let entries = [nop, read];
+    let entries = [S::from(nop), S::from(read)];
     let entries = if polled { entries.get(..1) } else { entries.get(..) };
     // SAFETY: the buffer is freed below only when both results have come, else it is leaked; the
     // file is closed after that too, or the kernel has its own reference to it since it started the read.
@@ -177,6 +195,7 @@ fn probe(ring: &mut IoUring) -> Result<(), String> {
             }
         }
         for entry in ring.completion() {
+            let entry: cqueue::Entry = entry.into();
             if let Some(result) = usize::try_from(entry.user_data()).ok().and_then(|key| results.get_mut(key))
             {
                 *result = Some(entry.result());

@@ -10,6 +10,7 @@ mod allocations;
 mod beneath;
 mod cancel;
 mod choice;
+mod commands;
 #[path = "../common/mod.rs"]
 mod common;
 mod fixed;
@@ -81,6 +82,17 @@ suite! {
         a_wake_ends_a_wait
         a_wake_ends_a_wait_for_a_disk
         no_wake_is_lost;
+    commands:
+        parts_are_commands
+        a_fault_of_the_device_has_its_byte
+        a_short_command_is_a_fault_or_the_answer
+        many_commands_at_once
+        what_no_worker_has_begun_is_taken_back
+        dropped_with_a_command_held
+        a_command_that_does_not_end_is_leaked
+        flushes_are_commands
+        what_is_no_command_is_refused
+        no_result_is_slept_through;
     movable:
         submitted_here_and_waited_for_there
         the_thread_that_submitted_ends

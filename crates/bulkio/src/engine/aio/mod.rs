@@ -2,7 +2,7 @@
 //!
 //! It is asynchronous for `O_DIRECT` only, so positioned transfers of such files and flushes go to the kernel (`queue`), all
 //! that was pushed in one call, and everything else to [`Threads`] beneath it. There is one place to wait: the queue
-//! watches the bell that workers and wakes ring. `abi` has the calls, `setup` proves that they work.
+//! watches the bell that workers and wakes ring. Commands of a device are calls of threads too. `abi` has the calls, `setup` proves that they work.
 #![expect(unsafe_code, reason = "submits raw operations, promised by Backend::push")]
 
 mod abi;

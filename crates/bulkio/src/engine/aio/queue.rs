@@ -142,7 +142,7 @@ impl Queue {
             // The kernel is older than these operations (Linux 4.18), or the file cannot be flushed:
             // plain calls know.
             Some(flush) if errno == libc::EINVAL => self.refused.push(flush),
-            _ => self.early.push(Reaped { key, result: errno.wrapping_neg() }),
+            _ => self.early.push(Reaped::of(key, errno.wrapping_neg())),
         }
     }
 
@@ -191,7 +191,7 @@ impl Queue {
         };
         self.submitted = self.submitted.saturating_sub(1);
         let result = i32::try_from(event.res).unwrap_or(-libc::EIO);
-        into.push(Reaped { key, result });
+        into.push(Reaped::of(key, result));
     }
 
     pub(in super::super) fn has_results(&self) -> bool {
@@ -251,7 +251,7 @@ impl Queue {
         if let Some(queued) = self.queue.iter().position(|number| *number as usize == place) {
             self.queue.remove(queued);
             self.release(u32::try_from(place).unwrap_or(u32::MAX));
-            self.early.push(Reaped { key, result: -libc::ECANCELED });
+            self.early.push(Reaped::of(key, -libc::ECANCELED));
         } else if let Some(flight) = self.flights.get_mut(place) {
             self.context.cancel(&raw mut flight.iocb);
         }
@@ -264,7 +264,7 @@ fn encode(operation: &Operation, number: u32) -> Option<Iocb> {
     let fildes = u32::try_from(operation.fd).ok()?;
     let data = u64::from(number);
     match operation.act {
-        Act::Poll(_) => None,
+        Act::Poll(_) | Act::Command(_) => None,
         Act::Flush(kind) => {
             let opcode = match kind {
                 FlushKind::Data => abi::FDSYNC,

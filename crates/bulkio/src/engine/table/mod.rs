@@ -12,9 +12,10 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use rustix::fs::FileType;
-use scatterlist::{CpuAddr, Direction, Limits, Outcome, Position, Request};
+use scatterlist::{CpuAddr, Direction, Limits, Outcome, Position, Request, Status};
 
-use super::backend::{Act, Backend, FlushKind, Reaped};
+use super::backend::{Act, Answer, Backend, FlushKind, Reaped};
+use super::commands::Ended;
 use super::error::SubmitReason;
 use super::files::{Carrier, File, FileId};
 use super::fill::fill;
@@ -27,7 +28,7 @@ use slot::{Slot, key, unkey};
 ///
 /// # Invariants
 /// 1. While an operation of a slot is with the back end (`Part::issued`), the slot holds the request that owns
-///    the operation's memory and a share of its file.
+///    the operation's memory and a share of its file, and of its commands where it has such.
 /// 2. For as long, the slot's `vectors` keep their place, and those of the part keep their values.
 /// 3. `issued` of a slot counts its parts with `Part::issued`, `issued` of the table those of all slots; the latter
 ///    is at most the number of slots.
@@ -54,6 +55,12 @@ impl<O, C> Drop for Table<O, C> {
         }
     }
 }
+
+/// How a command ended that was never begun.
+const CANCELLED: Ended = Ended { bytes: 0, fault: Some(Status::Cancelled) };
+
+/// Most bytes that a [`Command`](super::Command) can be told of.
+const COMMAND_BYTES_MAX: u64 = u32::MAX as u64;
 
 /// Says whether a regular file has bytes behind `end`.
 fn is_longer(file: &OwnedFd, end: u64) -> bool {
@@ -108,13 +115,26 @@ impl<O, C> Table<O, C> {
     /// Plans a request into the slot that [`insert`](Self::insert) puts it in next.
     pub(super) fn plan(
         &mut self,
+        file: &File,
+        id: FileId,
         request: &Request<CpuAddr, O, C>,
         limits: &Limits,
     ) -> Result<(), SubmitReason> {
+        let takes_commands = file.commands.is_some();
+        if takes_commands && request.position() == Position::Stream {
+            return Err(SubmitReason::StreamOfCommands { file: id, bytes: request.len_bytes() });
+        }
         let Some(slot) = self.free.last().and_then(|index| self.slots.get_mut(*index as usize)) else {
             return Err(self.full());
         };
-        let planned = fill(request, limits, &mut slot.parts, &mut slot.vectors);
+        let mut planned = fill(request, limits, &mut slot.parts, &mut slot.vectors);
+        if takes_commands
+            && planned.is_ok()
+            && let Some(part) = slot.parts.iter().find(|part| part.len > COMMAND_BYTES_MAX)
+        {
+            let (at, bytes) = (part.at, part.len);
+            planned = Err(SubmitReason::CommandTooLong { at, bytes, max: COMMAND_BYTES_MAX });
+        }
         if planned.is_err() {
             slot.clear();
         }
@@ -177,6 +197,7 @@ impl<O, C> Table<O, C> {
             // Ids are not used twice, so it is the same file: its share is still here.
             if slot.id != id || slot.file.is_none() {
                 slot.file = Some(Arc::clone(&file.fd));
+                slot.commands.clone_from(&file.commands);
             }
             slot.id = id;
             slot.token = token;
@@ -221,12 +242,20 @@ impl<O, C> Table<O, C> {
         self.issued = self.issued.saturating_add(1);
         let stats = &mut self.journal.stats;
         stats.operations = stats.operations.saturating_add(1);
-        if let Act::Transfer { memory, .. } = operation.act {
-            if operation.carrier == Carrier::Aio {
+        let fixed = match operation.act {
+            Act::Transfer { .. } if operation.carrier == Carrier::Aio => {
                 stats.operations_aio = stats.operations_aio.saturating_add(1);
-            } else if memory.fixed().is_some() {
-                stats.operations_fixed = stats.operations_fixed.saturating_add(1);
+                None
             }
+            Act::Transfer { memory, .. } => memory.fixed(),
+            Act::Command(issue) => {
+                stats.operations_commands = stats.operations_commands.saturating_add(1);
+                issue.fixed
+            }
+            Act::Flush(_) | Act::Poll(_) => None,
+        };
+        if fixed.is_some() {
+            stats.operations_fixed = stats.operations_fixed.saturating_add(1);
         }
         if !part.polling {
             self.journal.enter(|| slot.logged(place, &operation));
@@ -249,8 +278,24 @@ impl<O, C> Table<O, C> {
         self.issued = self.issued.saturating_sub(1);
         let (before, vectors) = (*part, &slot.vectors);
         let addr_at = |at| before.addr_at(vectors, at);
-        let mut next = part.advance(reaped.result, slot.direction, &slot.rule, cancelled, addr_at);
+        let mut next = match (reaped.answer, &slot.commands) {
+            (Answer::Kernel(result), None) => {
+                part.advance(result, slot.direction, &slot.rule, cancelled, addr_at)
+            }
+            (answer, commands) => {
+                let ended = match (answer, commands) {
+                    (Answer::Ended(ended), _) => ended,
+                    // Taken back before it was begun.
+                    (Answer::Kernel(result), _) if result == -libc::ECANCELED => CANCELLED,
+                    (Answer::Kernel(result), Some(set)) => set.ring_ended(result, part.command_bytes()),
+                    (Answer::Kernel(_), None) => CANCELLED,
+                };
+                part.end(ended, slot.rule.short);
+                Next::Over
+            }
+        };
         if next == Next::Over
+            && slot.commands.is_none()
             && let Some(end) = part.doubtful_end(slot.direction, &slot.rule)
             && slot.file.as_ref().is_some_and(|file| is_longer(file, end))
         {
@@ -383,6 +428,7 @@ impl<O, C> Table<O, C> {
         for slot in &mut self.slots {
             if slot.id == id && slot.work.is_none() {
                 slot.file = None;
+                slot.commands = None;
             }
         }
     }

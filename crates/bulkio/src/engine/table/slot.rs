@@ -9,7 +9,9 @@ use std::sync::Arc;
 use scatterlist::{Addr, CpuAddr, Direction, Fault, Outcome, Position, Status};
 
 use super::super::backend::{Act, Backend, Memory, Operation};
+use super::super::commands::{Action, CommandSet};
 use super::super::files::{Carrier, FileId};
+use super::super::issue::Issue;
 use super::super::log::{LogEntry, LoggedKind};
 use super::super::part::{Part, ResumeRule, ShortTransfer};
 use super::super::{Completion, Token};
@@ -24,6 +26,8 @@ pub(super) struct Slot<O, C> {
     pub(super) work: Option<Completion<O, C>>,
     /// Kept when the slot is free again, until the file is removed or another one comes.
     pub(super) file: Option<Arc<OwnedFd>>,
+    /// Those of the file, where its transfers are commands.
+    pub(super) commands: Option<Arc<dyn CommandSet>>,
     pub(super) id: FileId,
     pub(super) token: Token,
     pub(super) direction: Direction,
@@ -61,6 +65,7 @@ impl<O, C> Slot<O, C> {
         Self {
             work: None,
             file: None,
+            commands: None,
             id: FileId { index: 0, generation: 0 },
             token: Token(0),
             direction: Direction::FromDevice,
@@ -124,12 +129,16 @@ impl<O, C> Slot<O, C> {
     /// Makes the next operation of a part.
     pub(super) fn operation(&self, index: u32, place: usize, backend: &Backend) -> Option<Operation> {
         let part = self.parts.get(place)?;
-        let bytes = part.ask(&self.rule);
+        let mut bytes = part.ask(&self.rule);
         let mut carrier = self.carrier;
-        let act = match self.work.as_ref()? {
+        let act = match (self.work.as_ref()?, &self.commands) {
+            (work, Some(set)) => {
+                bytes = part.len;
+                Act::Command(self.issue(set, work, part, backend)?)
+            }
             _ if part.polling => Act::Poll(self.direction),
-            Completion::Flush { kind, .. } => Act::Flush(*kind),
-            Completion::Transfer { .. } => {
+            (Completion::Flush { kind, .. }, None) => Act::Flush(*kind),
+            (Completion::Transfer { .. }, None) => {
                 let vectors = self.vectors.get(part.vector..)?.get(..part.vectors)?;
                 // Native AIO knows no registered memory.
                 let rings = self.carrier != Carrier::Aio;
@@ -168,6 +177,33 @@ impl<O, C> Slot<O, C> {
         })
     }
 
+    /// Makes the command of a part, or of a flush.
+    fn issue(
+        &self,
+        set: &Arc<dyn CommandSet>,
+        work: &Completion<O, C>,
+        part: &Part,
+        backend: &Backend,
+    ) -> Option<Issue> {
+        let action = match (work, part.position, self.direction) {
+            (Completion::Flush { kind, .. }, ..) => Action::Flush(*kind),
+            (_, Position::At(position), Direction::FromDevice) => Action::Read { position },
+            (_, Position::At(position), Direction::ToDevice) => Action::Write { position },
+            (_, Position::Stream, _) => return None,
+        };
+        let vectors = self.vectors.get(part.vector..)?.get(..part.vectors)?;
+        let fixed = match vectors {
+            [one] if self.carrier == Carrier::Commands => {
+                let addr = CpuAddr::from_ptr(one.iov_base.cast::<u8>()).raw();
+                backend.command_fixed_index(addr, part.len)
+            }
+            _ => None,
+        };
+        let (pieces, count) = (vectors.as_ptr(), u32::try_from(vectors.len()).ok()?);
+        let set = Arc::as_ptr(set);
+        Some(Issue { set, action, pieces, count, bytes: part.command_bytes(), fixed })
+    }
+
     /// Takes the vectors off a part that lie before its base, which was at `before`.
     pub(super) fn trim(&mut self, place: usize, before: u64) {
         let Some(part) = self.parts.get_mut(place) else { return };
@@ -200,20 +236,35 @@ impl<O, C> Slot<O, C> {
         match operation.act {
             Act::Flush(kind) => entry.kind = LoggedKind::Flush(kind),
             Act::Poll(_) => {}
+            Act::Command(Issue { action: Action::Flush(kind), .. }) => entry.kind = LoggedKind::Flush(kind),
+            Act::Command(Issue { action: Action::Read { position }, fixed, .. }) => {
+                entry.position = Position::At(position);
+                entry.fixed = fixed;
+                entry.pieces = self.pieces(place);
+            }
+            Act::Command(Issue { action: Action::Write { position }, fixed, .. }) => {
+                entry.kind = LoggedKind::Write;
+                entry.position = Position::At(position);
+                entry.fixed = fixed;
+                entry.pieces = self.pieces(place);
+            }
             Act::Transfer { direction, memory, offset } => {
                 if direction == Direction::ToDevice {
                     entry.kind = LoggedKind::Write;
                 }
                 entry.position = offset.map_or(Position::Stream, Position::At);
                 entry.fixed = memory.fixed();
-                let part = self.parts.get(place);
-                let vectors = part.and_then(|part| self.vectors.get(part.vector..)?.get(..part.vectors));
-                let piece = |vector: &libc::iovec| {
-                    (CpuAddr::from_ptr(vector.iov_base.cast::<u8>()), vector.iov_len as u64)
-                };
-                entry.pieces = vectors.unwrap_or_default().iter().map(piece).collect();
+                entry.pieces = self.pieces(place);
             }
         }
         entry
+    }
+
+    fn pieces(&self, place: usize) -> Vec<(CpuAddr, u64)> {
+        let part = self.parts.get(place);
+        let vectors = part.and_then(|part| self.vectors.get(part.vector..)?.get(..part.vectors));
+        let piece =
+            |vector: &libc::iovec| (CpuAddr::from_ptr(vector.iov_base.cast::<u8>()), vector.iov_len as u64);
+        vectors.unwrap_or_default().iter().map(piece).collect()
     }
 }

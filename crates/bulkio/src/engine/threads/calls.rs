@@ -1,4 +1,4 @@
-//! The system calls of a worker: one operation in, its bytes or its negative error number out.
+//! The calls of a worker: one operation in, out come its bytes, its negative error number, or how its command ended.
 #![expect(unsafe_code, reason = "system calls on raw addresses")]
 
 use core::slice;
@@ -6,7 +6,7 @@ use std::io;
 
 use scatterlist::Direction;
 
-use super::super::backend::{Act, FlushKind, Memory, Operation};
+use super::super::backend::{Act, Answer, FlushKind, Memory, Operation};
 
 /// Bytes after which a pipe's writer reports how far it is.
 const STEPS_BYTES_MAX: i32 = 1 << 24;
@@ -14,14 +14,30 @@ const STEPS_BYTES_MAX: i32 = 1 << 24;
 /// Runs an operation. Where `nowait` is set and the file can tell, it ends with `-EAGAIN` instead of waiting.
 ///
 /// # Safety
-/// The memory and vectors of the operation are valid and accessed by nobody else, and its file is open, until
+/// As [`Backend::push`](super::super::backend::Backend::push), until this returns.
+pub(super) unsafe fn execute(operation: &Operation, nowait: bool) -> Answer {
+    match operation.act {
+        Act::Poll(_) => Answer::Kernel(0),
+        Act::Flush(kind) => Answer::Kernel(result(flush(operation.fd, kind))),
+        // SAFETY: the caller's promise.
+        Act::Command(issue) => Answer::Ended(unsafe { issue.execute(operation.fd) }),
+        Act::Transfer { direction, memory, offset } => {
+            // SAFETY: the caller's promise.
+            Answer::Kernel(unsafe { transfer(operation, direction, memory, offset, nowait) })
+        }
+    }
+}
+
+/// # Safety
+/// The memory and vectors are valid and accessed by nobody else, and the file of the operation is open, until
 /// this returns.
-pub(super) unsafe fn execute(operation: &Operation, nowait: bool) -> i32 {
-    let (direction, memory, offset) = match operation.act {
-        Act::Poll(_) => return 0,
-        Act::Flush(kind) => return result(flush(operation.fd, kind)),
-        Act::Transfer { direction, memory, offset } => (direction, memory, offset),
-    };
+unsafe fn transfer(
+    operation: &Operation,
+    direction: Direction,
+    memory: Memory,
+    offset: Option<u64>,
+    nowait: bool,
+) -> i32 {
     // "The file's own position" is written as -1 (preadv2(2)).
     let Ok(offset) = offset.map_or(Ok(-1), libc::off_t::try_from) else { return -libc::EINVAL };
     let one;

@@ -1,4 +1,4 @@
-//! Threads as a back end: a pool of workers that make plain calls, one operation each at a time.
+//! Threads as a back end: a pool of workers that make plain calls, or those of a device's commands, one operation each at a time.
 //!
 //! The engine's thread queues operations and sleeps on the bell that workers ring; no worker starts before there is
 //! work, and all end with the pool. A single operation that overlaps with nothing is run by the thread that
@@ -14,7 +14,7 @@ mod watcher;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::backend::{Act, Operation, Reaped, Woken};
+use super::backend::{Act, Answer, Operation, Reaped, Woken};
 use super::wake::{self, Bell};
 use pool::{Job, Pool};
 
@@ -43,9 +43,14 @@ pub(super) struct Threads {
 impl Threads {
     /// Makes a pool without a thread.
     pub(super) fn new(depth: u32) -> rustix::io::Result<Self> {
+        Self::with_bell(depth, Arc::new(Bell::new()?))
+    }
+
+    /// Makes a pool without a thread, whose workers ring the bell of somebody else.
+    pub(super) fn with_bell(depth: u32, bell: Arc<Bell>) -> rustix::io::Result<Self> {
         let slots = depth as usize;
         Ok(Self {
-            pool: Arc::new(Pool::new(depth.min(WORKERS_MAX), slots)?),
+            pool: Arc::new(Pool::new(depth.min(WORKERS_MAX), slots, bell)?),
             pushed: Vec::with_capacity(slots),
             early: Vec::new(),
             held: 0,
@@ -113,10 +118,11 @@ impl Threads {
         if timeout.is_none()
             && !self.rung
             && self.held == 1
-            && let Some(result) = self.run_here()
+            && let Some(answer) = self.run_here()
         {
             // A signal: whoever waits wants to know, and the table tries again.
-            return Ok(if result == -libc::EINTR { Woken::Interrupted } else { Woken::Ready });
+            let interrupted = answer == Answer::Kernel(-libc::EINTR);
+            return Ok(if interrupted { Woken::Interrupted } else { Woken::Ready });
         }
         self.start();
         if self.has_results() {
@@ -129,23 +135,28 @@ impl Threads {
     }
 
     /// Makes the call of the one operation there is on this thread, which has nothing else to do, and returns its result.
-    fn run_here(&mut self) -> Option<i32> {
+    ///
+    /// A command may take minutes (a tape that is wound), and no signal would end that wait: it goes to a worker.
+    fn run_here(&mut self) -> Option<Answer> {
         let [operation] = &*self.pushed else { return None };
+        if matches!(operation.act, Act::Command(_)) {
+            return None;
+        }
         if !operation.always_ready && !matches!(operation.act, Act::Flush(_)) {
             return None;
         }
         // SAFETY: (1): the promise holds until the result is reaped.
-        let result = unsafe { calls::execute(operation, false) };
-        self.early.push(Reaped { key: operation.key, result });
+        let answer = unsafe { calls::execute(operation, false) };
+        self.early.push(Reaped { key: operation.key, answer });
         self.pushed.clear();
-        Some(result)
+        Some(answer)
     }
 
     /// Cancels what no worker has begun; what one has ends by itself. Says whether the operation is here.
     pub(super) fn cancel(&mut self, key: u64) -> bool {
         if let Some(place) = self.pushed.iter().position(|operation| operation.key == key) {
             self.pushed.remove(place);
-            self.early.push(Reaped { key, result: -libc::ECANCELED });
+            self.early.push(Reaped::of(key, -libc::ECANCELED));
             return true;
         }
         self.pool.cancel(key)

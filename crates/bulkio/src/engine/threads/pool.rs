@@ -13,7 +13,7 @@ use std::thread::{Builder, JoinHandle};
 
 use rustix::event::{EventfdFlags, eventfd};
 
-use super::super::backend::{Act, Operation, Reaped};
+use super::super::backend::{Act, Answer, Operation, Reaped};
 use super::super::wake::Bell;
 use super::{calls, watcher};
 
@@ -45,7 +45,7 @@ impl Job {
 
     /// Says whether the file must be watched until it is ready.
     const fn waits(&self) -> bool {
-        !self.operation.always_ready && !matches!(self.operation.act, Act::Flush(_))
+        !self.operation.always_ready && !matches!(self.operation.act, Act::Flush(_) | Act::Command(_))
     }
 }
 
@@ -77,7 +77,8 @@ pub(super) struct Pool {
 }
 
 impl Pool {
-    pub(super) fn new(workers_max: u32, jobs_max: usize) -> rustix::io::Result<Self> {
+    /// Makes a pool without a thread, whose workers ring `bell`.
+    pub(super) fn new(workers_max: u32, jobs_max: usize, bell: Arc<Bell>) -> rustix::io::Result<Self> {
         let state = State {
             jobs: VecDeque::with_capacity(jobs_max),
             watched: Vec::with_capacity(jobs_max),
@@ -92,7 +93,7 @@ impl Pool {
         Ok(Self {
             state: Mutex::new(state),
             work: Condvar::new(),
-            bell: Arc::new(Bell::new()?),
+            bell,
             changed: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
             workers_max,
         })
@@ -129,7 +130,7 @@ impl Pool {
             let Some(place) = state.watched.iter().position(|job| job.serial == *serial) else { continue };
             let job = state.watched.remove(place);
             if matches!(job.operation.act, Act::Poll(_)) {
-                state.results.push(Reaped { key: job.operation.key, result: 0 });
+                state.results.push(Reaped::of(job.operation.key, 0));
                 rings = true;
             } else {
                 state.jobs.push_back(job);
@@ -162,7 +163,7 @@ impl Pool {
         } else {
             return false;
         }
-        state.results.push(Reaped { key, result: -libc::ECANCELED });
+        state.results.push(Reaped::of(key, -libc::ECANCELED));
         true
     }
 
@@ -207,7 +208,7 @@ impl Pool {
                 Err(error) => {
                     let result = error.raw_os_error().unwrap_or(libc::EAGAIN).wrapping_neg();
                     let State { jobs, results, .. } = &mut *state;
-                    results.extend(jobs.drain(..).map(|job| Reaped { key: job.operation.key, result }));
+                    results.extend(jobs.drain(..).map(|job| Reaped::of(job.operation.key, result)));
                     drop(state);
                     self.bell.ring();
                     return;
@@ -256,22 +257,35 @@ impl Pool {
             state.busy = state.busy.saturating_add(1);
             drop(state);
             let nowait = job.waits() && job.tries < TRIES_MAX;
+            // A command set that panics may have a device at work on the memory, and nobody would be told: the process ends.
+            let abort = AbortOnPanic;
             // SAFETY: (1): the job has no result yet, and this worker has the job.
-            let result = unsafe { calls::execute(&job.operation, nowait) };
+            let answer = unsafe { calls::execute(&job.operation, nowait) };
+            mem::forget(abort);
             state = self.lock();
             state.busy = state.busy.saturating_sub(1);
-            if nowait && result == -libc::EAGAIN && !state.stop {
+            if nowait && answer == Answer::Kernel(-libc::EAGAIN) && !state.stop {
                 // Somebody else was faster.
                 job.tries = job.tries.saturating_add(1);
                 state.watched.push(job);
                 self.tell_watcher();
                 continue;
             }
-            state.results.push(Reaped { key: job.operation.key, result });
+            state.results.push(Reaped { key: job.operation.key, answer });
             drop(state);
             self.bell.ring();
             state = self.lock();
         }
+    }
+}
+
+/// Ends the process where it is dropped by a panic.
+struct AbortOnPanic;
+
+impl Drop for AbortOnPanic {
+    fn drop(&mut self) {
+        eprintln!("bulkio: a command set panicked while a device may use its memory");
+        std::process::abort();
     }
 }
 

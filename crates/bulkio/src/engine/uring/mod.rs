@@ -2,26 +2,28 @@
 //!
 //! The ring is as deep as the table above it, so neither queue can overflow: at most `depth` operations and as many
 //! cancellations are with the kernel, and the completion queue has room for both. Setting up and registering are in
-//! [`setup`](super::setup).
+//! [`setup`](super::setup). Beneath it lie native AIO for disks that make a ring wait, and threads for commands of a device that
+//! it cannot carry; `waits` is the one place to wait.
 #![expect(unsafe_code, reason = "pushes raw operations to the ring, promised by Backend::push")]
+
+mod waits;
 
 use core::fmt;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::RawFd;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-use io_uring::types::{Fd, SubmitArgs, Timespec};
-use io_uring::{IoUring, Probe, opcode, squeue};
-use rustix::event::{PollFd, PollFlags};
+use io_uring::{IoUring, Probe, cqueue, opcode, squeue};
 
-use super::backend::{Act, NUDGE_BYTES, Operation, Reaped, Woken};
+use super::backend::{Act, FlushKind, NUDGE_BYTES, Operation, Reaped, Woken};
 use super::beneath::Beneath;
-use super::entry::entry;
+use super::commands::{Action, Command, CommandSet};
+use super::entry::Submission;
 use super::files::Carrier;
 use super::fixed::{Fixed, SharedRegistration};
 use super::register::{self, Keepers};
-use super::wake::{self, Bell};
+use super::threads::Threads;
+use super::wake::Bell;
 
 /// The keys of cancellations and of the poll of the bell: no slot has these numbers.
 const CANCEL_KEY: u64 = u64::MAX;
@@ -37,17 +39,23 @@ const ROOM_TRIES_MAX: u32 = 1000;
 /// 2. Operations not reaped are at most as many as the submission queue has entries, and so are cancellations. Besides
 ///    them there is one poll of the bell at most.
 /// 3. The bell's eventfd is open while it is polled: the ring is dropped before `bell`.
-pub(super) struct Uring {
-    ring: IoUring,
+pub(super) struct Uring<S: Submission = squeue::Entry, C: cqueue::EntryMarker = cqueue::Entry> {
+    ring: IoUring<S, C>,
     fixed: Fixed,
     /// Whether vectored operations take registered memory.
     vectored_fixed: bool,
+    /// Whether commands take registered memory.
+    commands_fixed: bool,
     keepers: Keepers,
     bell: Option<Arc<Bell>>,
+    /// Whether wakes may come.
+    bell_asked: bool,
     /// Whether a poll of the bell is with the ring.
     bell_polled: bool,
     /// There once a file wants it.
     beneath: Option<Box<Beneath>>,
+    /// For commands that the ring does not carry; there once a file has such. Its workers ring `bell`.
+    calls: Option<Box<Threads>>,
     depth: u32,
     /// Results of operations that the ring did not take.
     early: Vec<Reaped>,
@@ -63,7 +71,7 @@ pub(super) struct Uring {
     kernel_submits: bool,
 }
 
-impl fmt::Debug for Uring {
+impl<S: Submission, C: cqueue::EntryMarker> fmt::Debug for Uring<S, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Uring")
             .field("fixed", &self.fixed)
@@ -72,25 +80,30 @@ impl fmt::Debug for Uring {
     }
 }
 
-impl Uring {
-    pub(super) fn new(ring: IoUring, depth: u32, fixed: Fixed, keepers: Keepers) -> Self {
+impl<S: Submission, C: cqueue::EntryMarker> Uring<S, C> {
+    pub(super) fn new(ring: IoUring<S, C>, depth: u32, fixed: Fixed, keepers: Keepers) -> Self {
         let params = ring.params();
         let (polled, kernel_submits) = (params.is_setup_iopoll(), params.is_setup_sqpoll());
-        let vectored_fixed = !fixed.is_empty() && {
+        let knows = |codes: &[u8]| {
             let mut probe = Probe::new();
-            ring.submitter().register_probe(&mut probe).is_ok()
-                && [opcode::ReadvFixed::CODE, opcode::WritevFixed::CODE]
-                    .iter()
-                    .all(|code| probe.is_supported(*code))
+            !fixed.is_empty()
+                && ring.submitter().register_probe(&mut probe).is_ok()
+                && codes.iter().all(|code| probe.is_supported(*code))
         };
+        let vectored_fixed = knows(&[opcode::ReadvFixed::CODE, opcode::WritevFixed::CODE]);
+        // `IORING_URING_CMD_FIXED` is of Linux 6.1, as is this operation.
+        let commands_fixed = S::COMMANDS && knows(&[opcode::SendMsgZc::CODE]);
         Self {
             ring,
             fixed,
             vectored_fixed,
+            commands_fixed,
             keepers,
             bell: None,
+            bell_asked: false,
             bell_polled: false,
             beneath: None,
+            calls: None,
             depth,
             early: Vec::new(),
             cancels: 0,
@@ -111,6 +124,10 @@ impl Uring {
         if self.vectored_fixed { self.fixed.index_of_all(vectors) } else { None }
     }
 
+    pub(super) fn command_fixed_index(&self, addr: u64, len: u64) -> Option<u16> {
+        if self.commands_fixed { self.fixed.index_of(addr, len) } else { None }
+    }
+
     pub(super) const fn takes_vectored_fixed(&self) -> bool {
         self.vectored_fixed
     }
@@ -124,9 +141,42 @@ impl Uring {
     }
 
     pub(super) fn bell(&mut self) -> rustix::io::Result<Arc<Bell>> {
-        let bell = Arc::new(Bell::new()?);
-        self.bell = Some(Arc::clone(&bell));
-        Ok(bell)
+        self.bell_asked = true;
+        self.own_bell()
+    }
+
+    /// Returns the bell, which is made once.
+    fn own_bell(&mut self) -> rustix::io::Result<Arc<Bell>> {
+        let bell = match self.bell.take() {
+            Some(bell) => bell,
+            None => Arc::new(Bell::new()?),
+        };
+        Ok(Arc::clone(self.bell.insert(bell)))
+    }
+
+    /// Returns the bell where somebody may ring it.
+    fn rung_bell(&self) -> Option<Arc<Bell>> {
+        let rung = self.bell_asked || self.calls.as_ref().is_some_and(|calls| !calls.is_idle());
+        self.bell.clone().filter(|_| rung)
+    }
+
+    /// Says who carries the commands of a set, and makes threads ready where the ring does not.
+    pub(super) fn carry(&mut self, set: &dyn CommandSet) -> Result<Carrier, u32> {
+        let asked = Command { action: Action::Flush(FlushKind::All), pieces: &[], bytes: 0 };
+        if S::COMMANDS && set.ring(&asked).is_some() {
+            return Ok(Carrier::Commands);
+        }
+        let laid = self.lay_threads_beneath();
+        laid.map(|_| Carrier::Calls).map_err(|errno| errno.raw_os_error().unsigned_abs())
+    }
+
+    /// Makes threads ready for commands that the ring does not carry, where they are not yet.
+    fn lay_threads_beneath(&mut self) -> rustix::io::Result<&mut Threads> {
+        let calls = match self.calls.take() {
+            Some(calls) => calls,
+            None => Box::new(Threads::with_bell(self.depth, self.own_bell()?)?),
+        };
+        Ok(self.calls.insert(calls))
     }
 
     pub(super) fn register_file(&self, slot: u32, fd: RawFd) -> bool {
@@ -152,13 +202,24 @@ impl Uring {
             }
             _ => operation,
         };
-        let entry = entry(&operation);
+        // SAFETY: the caller's promise.
+        let Some(entry) = (unsafe { S::of(&operation, self.commands_fixed) }) else {
+            match self.lay_threads_beneath() {
+                // SAFETY: the caller's promise.
+                Ok(calls) => unsafe { calls.push(operation) },
+                Err(errno) => {
+                    let result = errno.raw_os_error().wrapping_neg();
+                    self.early.push(Reaped::of(operation.key, result));
+                }
+            }
+            return;
+        };
         // SAFETY: the caller's promise.
         if unsafe { self.push_entry(&entry) } {
             self.pushed_bytes = self.pushed_bytes.saturating_add(operation.bytes);
         } else {
             // Not reached by (2); if it were, the operation fails and nothing hangs.
-            self.early.push(Reaped { key: operation.key, result: -libc::EBUSY });
+            self.early.push(Reaped::of(operation.key, -libc::EBUSY));
         }
     }
 
@@ -166,7 +227,7 @@ impl Uring {
     ///
     /// # Safety
     /// What the entry points to stays valid until its result has been reaped.
-    unsafe fn push_entry(&mut self, entry: &squeue::Entry) -> bool {
+    unsafe fn push_entry(&mut self, entry: &S) -> bool {
         let tries = if self.kernel_submits { ROOM_TRIES_MAX } else { 2 };
         for _ in 0..tries {
             // SAFETY: the caller's promise.
@@ -203,6 +264,9 @@ impl Uring {
         if let Some(beneath) = &mut self.beneath {
             beneath.queue.nudge();
         }
+        if let Some(calls) = &mut self.calls {
+            calls.nudge();
+        }
         // Where the kernel's thread is awake, starting is no system call.
         if self.kernel_submits || self.pushed >= self.nudge_at || self.pushed_bytes >= NUDGE_BYTES {
             // An error comes back from the wait that follows.
@@ -213,6 +277,9 @@ impl Uring {
     pub(super) fn start(&mut self) -> Result<(), u32> {
         if let Some(beneath) = &mut self.beneath {
             beneath.queue.submit();
+        }
+        if let Some(calls) = &mut self.calls {
+            calls.start();
         }
         // The completions of a polled ring come only to who asks.
         let asks = self.polled && self.held > 0;
@@ -248,13 +315,17 @@ impl Uring {
         {
             beneath.quiet();
         }
+        if let Some(calls) = &mut self.calls {
+            calls.reap(into);
+        }
         let mut rang = false;
         for entry in self.ring.completion() {
+            let entry: cqueue::Entry = entry.into();
             self.held = self.held.saturating_sub(1);
             match entry.user_data() {
                 CANCEL_KEY => self.cancels = self.cancels.saturating_sub(1),
                 BELL_KEY => rang = true,
-                key => into.push(Reaped { key, result: entry.result() }),
+                key => into.push(Reaped::of(key, entry.result())),
             }
         }
         if rang {
@@ -265,130 +336,14 @@ impl Uring {
         }
     }
 
-    pub(super) fn wait(&mut self, timeout: Option<Duration>) -> Result<Woken, u32> {
-        if !self.early.is_empty() {
-            return Ok(Woken::Ready);
-        }
-        if timeout == Some(Duration::ZERO) {
-            return self.start().map(|()| self.woken(Woken::TimedOut));
-        }
-        if self.beneath.as_ref().is_some_and(|beneath| beneath.queue.is_used()) {
-            return self.wait_beneath(timeout);
-        }
-        if self.polled && (self.held == 0 || self.bell.is_some() || timeout.is_some()) {
-            return self.wait_polled(timeout);
-        }
-        let Some(bell) = self.bell.clone() else { return self.enter(timeout) };
-        if !self.poll_bell(&bell) {
-            // The submission queue takes nothing, and nothing would end the sleep.
-            return self.start().and(Err(libc::EBUSY.unsigned_abs()));
-        }
-        if !bell.doze() {
-            return self.start().map(|()| Woken::Ready);
-        }
-        let woken = self.enter(timeout);
-        // What was written to the eventfd meanwhile ends the poll, and is taken when that is reaped.
-        bell.rise();
-        woken
-    }
-
-    /// Waits while native AIO has operations: there, since it cannot be waited for in the ring without a cost to each
-    /// of them. While the ring has some too, their results ring a bell that native AIO watches.
-    fn wait_beneath(&mut self, timeout: Option<Duration>) -> Result<Woken, u32> {
-        let bell = self.bell.clone();
-        if let Some(bell) = &bell
-            && !self.poll_bell(bell)
-        {
-            return self.start().and(Err(libc::EBUSY.unsigned_abs()));
-        }
-        self.start()?;
-        if self.held > 0
-            && let Some(beneath) = &mut self.beneath
-        {
-            beneath.announce(&self.ring)?;
-            // What came before.
-            if self.has_deferred() {
-                self.start()?;
-            }
-        }
-        // Without anything with the kernel there is nothing to wait for there, and the next wait is the ring's.
-        let idle = self.beneath.as_ref().is_none_or(|beneath| !beneath.queue.is_busy());
-        if idle || self.has_results() || bell.as_ref().is_some_and(|bell| !bell.doze()) {
-            return Ok(Woken::Ready);
-        }
-        let woken = self.beneath.as_mut().map_or(Ok(Woken::Ready), |beneath| beneath.queue.sleep(timeout));
-        if let Some(bell) = bell {
-            bell.rise();
-        }
-        // Where the ring's work is not deferred, it interrupts the sleep.
-        woken.map(|woken| self.woken(woken))
-    }
-
-    /// Has the ring watch the bell, where it does not yet; says whether it does.
-    fn poll_bell(&mut self, bell: &Bell) -> bool {
-        if self.bell_polled {
-            return true;
-        }
-        let fd = Fd(bell.as_fd().as_raw_fd());
-        let poll = opcode::PollAdd::new(fd, u32::from(libc::POLLIN.unsigned_abs())).build();
-        // SAFETY: a poll points to no memory; (3) for the descriptor.
-        self.bell_polled = unsafe { self.push_entry(&poll.user_data(BELL_KEY)) };
-        self.bell_polled
-    }
-
-    /// Submits what was pushed and sleeps until there is a result.
-    fn enter(&mut self, timeout: Option<Duration>) -> Result<Woken, u32> {
-        let entered = match timeout {
-            None => self.ring.submit_and_wait(1).map(drop),
-            Some(timeout) => self.wait_at_most(timeout),
-        };
-        self.account();
-        match entered {
-            // The kernel hides an interrupted wait behind a count of submissions.
-            Ok(()) if timeout.is_none() => Ok(self.woken(Woken::Interrupted)),
-            Ok(()) => Ok(self.woken(Woken::TimedOut)),
-            Err(error) => match error.raw_os_error() {
-                Some(libc::EINTR) => Ok(self.woken(Woken::Interrupted)),
-                Some(libc::ETIME) => Ok(self.woken(Woken::TimedOut)),
-                _ if !self.ring.completion().is_empty() => Ok(Woken::Ready),
-                _ => Err(errno(&error)),
-            },
-        }
-    }
-
-    /// Waits on a polled ring: it cannot sleep, so it asks until there is a result, a wake, or no time left. With
-    /// nothing in flight there is nothing to ask for, and it sleeps on the bell alone.
-    fn wait_polled(&mut self, timeout: Option<Duration>) -> Result<Woken, u32> {
-        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        let bell = self.bell.clone();
-        while self.held > 0 {
-            self.start()?;
-            if !self.ring.completion().is_empty() || bell.as_ref().is_some_and(|bell| bell.is_woken()) {
-                return Ok(Woken::Ready);
-            }
-            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-                return Ok(Woken::TimedOut);
-            }
-        }
-        wake::sleep(bell.as_deref(), timeout, || false)
-    }
-
-    fn wait_at_most(&mut self, timeout: Duration) -> io::Result<()> {
-        if self.ring.params().is_feature_ext_arg() {
-            let timespec = Timespec::from(timeout);
-            let args = SubmitArgs::new().timespec(&timespec);
-            return self.ring.submitter().submit_with_args(1, &args).map(drop);
-        }
-        self.ring.submit()?;
-        // SAFETY: the ring is open as long as `self` is borrowed.
-        let fd = unsafe { BorrowedFd::borrow_raw(self.ring.as_raw_fd()) };
-        let timespec = rustix::event::Timespec::try_from(timeout).ok();
-        rustix::event::poll(&mut [PollFd::from_borrowed_fd(fd, PollFlags::IN)], timespec.as_ref())?;
-        Ok(())
+    /// Says whether threads have results: those that come after the bell dozes ring it.
+    fn has_called(&self) -> bool {
+        self.calls.as_ref().is_some_and(|calls| calls.has_results())
     }
 
     fn has_results(&mut self) -> bool {
         !self.ring.completion().is_empty()
+            || self.has_called()
             || self.beneath.as_ref().is_some_and(|beneath| beneath.queue.has_results())
     }
 
@@ -403,14 +358,25 @@ impl Uring {
         {
             return;
         }
+        if let Some(calls) = &mut self.calls
+            && calls.cancel(key)
+        {
+            return;
+        }
         if self.cancels >= self.ring.params().sq_entries() {
             return;
         }
         let entry = opcode::AsyncCancel::new(key).build().user_data(CANCEL_KEY);
         // SAFETY: a cancellation points to no memory.
-        if unsafe { self.push_entry(&entry) } {
+        if unsafe { self.push_entry(&entry.into()) } {
             self.cancels = self.cancels.saturating_add(1);
         }
+    }
+
+    /// Leaks what the kernel may still use. A worker that is held up is not waited for.
+    pub(super) fn leak(mut self: Box<Self>) {
+        drop(self.calls.take());
+        core::mem::forget(self);
     }
 }
 
