@@ -216,7 +216,7 @@ fn streams_are_named_and_never_opened() {
     assert_eq!(probe_path(&socket).expect("a probe").kind, Kind::Socket);
     assert_eq!(probe_path(folder.path()).expect("a probe").kind, Kind::Directory);
     let null = probe_path(Path::new("/dev/null")).expect("a probe");
-    let Kind::CharDevice { number } = null.kind else { panic!("{:?}", null.kind) };
+    let Kind::CharDevice { number, .. } = null.kind else { panic!("{:?}", null.kind) };
     assert_eq!((number.major, number.minor), (1, 3));
     assert_eq!(null.direct, DirectIo::Unsupported { reason: NoDirectIo::NotStorage });
     assert_eq!(null.size, None);

@@ -1,15 +1,23 @@
 //! Device classes: what a copy reads from and writes to.
 //!
-//! One trait, [`Device`], one file a class: [`mod@file`], [`block`], [`stream`]. A device knows its limits, its size or that it
+//! One trait, [`Device`]; one file or folder a class: [`mod@file`], [`block`], [`stream`]; [`scsi_generic`] and [`nvme`] are used by themselves too, and
+//! `passthrough` makes ends of copies of them. Tapes have no bytes at positions but records in a row, so [`tape`] has an interface of its own. A device
+//! knows its limits, its size or that it
 //! is a stream, and two routes to its bytes: direct, where the kernel allows it, and through the page
 //! cache. [`guard`] refuses what must not be opened; `route` opens the second descriptor for direct I/O. Classes know the engine and the core, never
 //! each other.
 
 pub mod block;
+mod cached;
 pub mod file;
 pub mod guard;
+pub mod nvme;
+mod passthrough;
 mod route;
+pub mod scsi;
+pub mod scsi_generic;
 pub mod stream;
+pub mod tape;
 
 use std::fmt;
 use std::os::fd::OwnedFd;
@@ -17,10 +25,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rustix::io::Errno;
-use scatterlist::Limits;
+use scatterlist::{Limits, Status};
 
+pub use passthrough::{Passthrough, PassthroughError, takes_commands};
+pub(crate) use route::reopen;
 pub use route::{DirectMode, DirectRefused, Routes};
 
+use crate::engine::CommandSet;
 use crate::probe::{Kind, Probe};
 
 /// The classes there are.
@@ -35,6 +46,12 @@ pub enum Class {
     Pipe,
     /// A character device or terminal, read and written as a stream.
     Char,
+    /// A SCSI disk, by commands.
+    Scsi,
+    /// A namespace of an NVMe controller, by commands.
+    Nvme,
+    /// A tape drive.
+    Tape,
 }
 
 impl Class {
@@ -46,7 +63,16 @@ impl Class {
             Self::Block => "block",
             Self::Pipe => "pipe",
             Self::Char => "char",
+            Self::Scsi => "scsi",
+            Self::Nvme => "nvme",
+            Self::Tape => "tape",
         }
+    }
+
+    /// Says whether it has a size that no write changes.
+    #[must_use]
+    pub const fn is_disk(self) -> bool {
+        matches!(self, Self::Block | Self::Scsi | Self::Nvme)
     }
 }
 
@@ -78,6 +104,29 @@ pub trait Device: fmt::Debug {
     /// Returns the limits of the route that is taken.
     fn limits(&self) -> &Limits {
         self.routes().limits()
+    }
+
+    /// Returns how its transfers become commands; `None` where it takes reads and writes.
+    fn commands(&self) -> Option<Arc<dyn CommandSet>> {
+        None
+    }
+
+    /// Returns what the kernel copied on the way so far although it was asked not to: bytes, and why.
+    fn copied(&self) -> Option<(u64, String)> {
+        None
+    }
+
+    /// Says whether a read that ended so met blocks that cannot be read, while others can: it is worth to look which.
+    fn is_bad_block(&self, status: Status) -> bool {
+        // block/blk-core.c, blk_errors: a medium error is ENODATA; drivers that do not know better say EIO.
+        [Errno::NODATA, Errno::IO]
+            .into_iter()
+            .any(|errno| status == Status::Errno(errno.raw_os_error().unsigned_abs()))
+    }
+
+    /// Says in words what a status of the device itself means.
+    fn explain(&self, _status: u32) -> Option<String> {
+        None
     }
 
     /// Makes ready for a write of bytes `start..end`: empties a file if `truncate`, then takes the space, size
@@ -132,6 +181,7 @@ pub fn device_of(
         Kind::File(_) => Class::File,
         Kind::BlockDevice(_) => Class::Block,
         Kind::Pipe => Class::Pipe,
+        Kind::Tape(_) => Class::Tape,
         _ => Class::Char,
     };
     match class {

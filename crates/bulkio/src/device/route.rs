@@ -40,6 +40,8 @@ pub enum DirectRefused {
     Memory,
     /// Opening with `O_DIRECT` failed.
     Open(Errno),
+    /// The node takes commands, and copies what they move: why.
+    Door(&'static str),
 }
 
 impl fmt::Display for DirectRefused {
@@ -50,6 +52,7 @@ impl fmt::Display for DirectRefused {
             Self::FileSystem => f.write_str("the file system has no direct I/O for this file"),
             Self::Memory => f.write_str("the file system keeps its files in memory"),
             Self::Open(errno) => write!(f, "opening for direct I/O failed: {errno}"),
+            Self::Door(why) => f.write_str(why),
         }
     }
 }
@@ -99,6 +102,27 @@ impl Routes {
             _claim: None,
             buffered: fd,
             direct: Err(DirectRefused::Stream),
+            direct_limits: limits,
+            buffered_limits: limits,
+        }
+    }
+
+    /// Makes the one route of a node that takes commands: there is no page cache beside it. `copies` says why the kernel copies
+    /// all the same.
+    #[must_use]
+    pub fn commands(
+        fd: Arc<OwnedFd>,
+        claim: Option<OwnedFd>,
+        limits: Limits,
+        copies: Option<DirectRefused>,
+    ) -> Self {
+        Self {
+            _claim: claim.map(Arc::new),
+            direct: match copies {
+                None => Ok(Arc::clone(&fd)),
+                Some(why) => Err(why),
+            },
+            buffered: fd,
             direct_limits: limits,
             buffered_limits: limits,
         }
@@ -163,7 +187,7 @@ fn open_direct(
 }
 
 /// Opens the same file anew: flags must not change under whoever else holds the first description.
-fn reopen(fd: &OwnedFd, flags: OFlags) -> Result<OwnedFd, Errno> {
+pub(crate) fn reopen(fd: &OwnedFd, flags: OFlags) -> Result<OwnedFd, Errno> {
     let path: PathBuf = format!("/proc/self/fd/{}", fd.as_raw_fd()).into();
     rustix::fs::open(&path, flags | OFlags::CLOEXEC, Mode::empty())
 }

@@ -29,6 +29,14 @@
 //!   its error names the operation.
 //! - Pipes, terminals, sockets and tapes have no positions: see [`copy`](mod@crate::copy) and [`engine`](crate::engine).
 //!
+//! # Tapes
+//!
+//! - A read that fails in fixed mode may mean a block of another length: drives that say so are answered with the length found, others call it
+//!   a bad spot. After that the place is known again when the tape was rewound.
+//! - Data that no filemark closes ends with an error of the read behind it, as the driver has it; what was before is kept.
+//! - Blocks are read up to 4 MiB, or half of what [`TapeCopy::block_len`](crate::copy::TapeCopy::block_len) makes a slot.
+//! - tgt before 1.0.94, an emulated drive, answers a read behind the data with a block of zeros, again and again: copy a known number of files there.
+//!
 //! # Cancelling
 //!
 //! - Dropping a future, or a driver, ends what has not begun. What a disk is doing already ends by itself, and the memory is kept until
@@ -51,3 +59,15 @@
 //! - [`polled`](crate::direct::IoOptions::polled) takes io_uring and a device with queues for it, and cannot flush:
 //!   [`sync_data`](crate::direct::File::sync_data) of the blocking front can. [`kernel_submission`](crate::direct::IoOptions::kernel_submission)
 //!   wants a processor for itself. Where they cannot be had, making the [`Io`](crate::direct::Io) or the first transfer fails and says why.
+//!
+//! # SCSI commands
+//!
+//! - `/dev/sg` copies, also where its module allows direct I/O: a command may outlive its call there. [`SgDirect`](crate::device::scsi_generic::SgDirect) is the promise that
+//!   changes this. The block node and bsg reach the memory itself.
+//! - Whether the kernel maps the memory of a command or copies it is stated by `/dev/sg` alone. For block nodes and bsg it is told by the kernel's own rule, from
+//!   what sysfs states of the queue; a padding of lengths, which some ATAPI drives want, is not shown there.
+//! - A command goes past the page cache and past the file systems: what a block node's readers have cached stays as it was.
+//! - A unit that lost power after a write is noticed if the news comes to a command of ours; if the kernel's own driver was told first, it is not. Like
+//!   every device, it keeps what was flushed.
+//! - Disks that are formatted with protection information, and disks whose zones the host manages, are refused.
+//! - A command in flight cannot be cancelled; it ends by itself, at the latest after its timeout and the kernel's attempts to abort it.

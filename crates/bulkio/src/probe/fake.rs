@@ -37,6 +37,19 @@ impl FakeHost {
         self.attributes(place, attributes)
     }
 
+    /// Adds a character device of a class.
+    pub(crate) fn char_device(&self, number: &str, place: &str, class: &str) -> &Self {
+        self.attributes(place, &[("dev", number)]);
+        let (folder, classes) = (self.host.sys.join("devices").join(place), self.host.sys.join("class"));
+        let links = self.host.sys.join("dev/char");
+        for folder in [&links, &classes.join(class)] {
+            fs::create_dir_all(folder).expect("a folder");
+        }
+        symlink(&folder, links.join(number)).expect("a link to the device");
+        symlink(classes.join(class), folder.join("subsystem")).expect("a link to the class");
+        self
+    }
+
     /// Writes attribute files of a device.
     pub(crate) fn attributes(&self, place: &str, attributes: &[(&str, &str)]) -> &Self {
         for (name, text) in attributes {

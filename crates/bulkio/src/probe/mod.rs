@@ -7,6 +7,7 @@
 //! [`Default`](scatterlist::Source::Default).
 
 mod assemble;
+pub(crate) mod chars;
 mod error;
 #[cfg(test)]
 pub(crate) mod fake;
@@ -17,12 +18,14 @@ pub(crate) mod mounts;
 mod pieces;
 mod reopen;
 pub(crate) mod sysfs;
+mod tape;
 #[cfg(test)]
 mod tests;
 
 pub use assemble::{DEFAULT_ALIGN_BYTES, DEFAULT_TRANSFER_BYTES, QueueLimits};
+pub use chars::CharClass;
 pub use error::{Operation, ProbeError};
-pub use kind::{BlockDevice, File, Kind};
+pub use kind::{BlockDevice, File, Kind, TapeNode};
 pub use pieces::{NotTried, PieceProbe};
 pub use sysfs::DeviceNumber;
 
@@ -127,14 +130,18 @@ fn probe_on(host: &Host, fd: BorrowedFd<'_>, path: &Path) -> Result<Probe, Probe
     let storage = match FileType::from_raw_mode(statx.stx_mode.into()) {
         FileType::RegularFile => Storage::of_file(host, &statx),
         FileType::BlockDevice => Storage::of_device(host, &statx),
-        other => return stream(path, kind::stream_kind(other, &statx)),
+        other => return stream(host, path, kind::stream_kind(host, other, &statx)),
     };
     storage.probe(fd, path, &statx)
 }
 
-/// Everything but files and block devices: the rules of the calls are all there is.
-fn stream(path: &Path, kind: Kind) -> Result<Probe, ProbeError> {
-    let limits = assemble::interface_limits().build().map_err(|source| contradiction(path, source))?;
+/// Everything but files and block devices: the rules of the calls are all there is, but for tape drives.
+fn stream(host: &Host, path: &Path, kind: Kind) -> Result<Probe, ProbeError> {
+    let limits = match &kind {
+        Kind::Tape(node) => tape::limits(host, node),
+        _ => assemble::interface_limits(),
+    };
+    let limits = limits.build().map_err(|source| contradiction(path, source))?;
     Ok(Probe {
         path: path.to_owned(),
         kind,

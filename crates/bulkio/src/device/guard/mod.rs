@@ -1,7 +1,7 @@
 //! Refuse before writing: every check that stands between a typing error and a lost disk, and the opens that
 //! make the answers hold.
 //!
-//! `open` opens both ends (block devices exclusively), `claim` says who uses a device, `place` and `overlap`
+//! `open` opens both ends (block devices exclusively), `sibling` holds the disk behind a node for commands, `claim` says who uses a device, `place` and `overlap`
 //! follow both ends down to the bytes that they share, [`check_fits`] compares sizes. Contract: nothing here
 //! writes or truncates; the only trace is a new, empty file, and that is reported
 //! ([`OpenedDestination::created`]). Every refusal is its own [`Refusal`] with the numbers and what to do.
@@ -11,6 +11,7 @@ mod open;
 mod overlap;
 mod place;
 mod refusal;
+mod sibling;
 
 pub use claim::{Claim, Claims};
 pub use open::{
@@ -20,6 +21,7 @@ pub use open::{
 pub use overlap::check_overlap;
 pub use place::Place;
 pub use refusal::{Refusal, Role, Shared};
+pub use sibling::open_sibling;
 
 use std::path::Path;
 

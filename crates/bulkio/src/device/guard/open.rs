@@ -11,7 +11,9 @@ use rustix::io::Errno;
 
 use super::claim::Claims;
 use super::refusal::{Refusal, Role};
+use super::sibling;
 use crate::probe::DeviceNumber;
+use crate::probe::chars::CharFolder;
 use crate::probe::host::Host;
 use crate::probe::mounts::mounts;
 
@@ -100,6 +102,9 @@ pub struct OpenedSource {
 pub struct OpenedDestination {
     /// The descriptor.
     pub fd: OwnedFd,
+    /// The claim on the disk, where it is not this descriptor's: that of the block device behind a node for commands. Keep it
+    /// as long.
+    pub claim: Option<OwnedFd>,
     /// Whether the file was created by this open (and is the caller's to remove if the copy is refused later).
     pub created: bool,
     /// What it is.
@@ -119,6 +124,13 @@ pub enum Warning {
         /// Who uses it, as far as it can be found.
         claims: Claims,
     },
+    /// Nobody can say whether the disk is in use, and nothing keeps others from using it.
+    Unheld {
+        /// The destination.
+        path: PathBuf,
+        /// Why not.
+        why: &'static str,
+    },
 }
 
 impl fmt::Display for Warning {
@@ -127,6 +139,11 @@ impl fmt::Display for Warning {
             Self::ClaimOverridden { path, claims } => {
                 write!(f, "writing to {} although it is in use: {claims}", path.display())
             }
+            Self::Unheld { path, why } => write!(
+                f,
+                "nobody can say whether {} is in use, and nothing keeps others from it: {why}",
+                path.display()
+            ),
         }
     }
 }
@@ -230,19 +247,23 @@ fn open_existing(
     let refused = |errno| Refusal::Open { path: path.to_owned(), role: Role::Destination, errno };
     let flags = match (seen.kind, options.access) {
         (EndKind::File | EndKind::BlockDevice, Access::ReadWrite) => OFlags::RDWR,
+        // Commands go both ways.
+        (EndKind::CharDevice, _) if takes_commands(host, seen) => OFlags::RDWR,
         _ => OFlags::WRONLY,
+    };
+    let number = DeviceNumber { major: seen.statx.stx_rdev_major, minor: seen.statx.stx_rdev_minor };
+    let (claim, warnings) = match seen.kind {
+        EndKind::CharDevice if takes_commands(host, seen) => {
+            sibling::hold(host, path, number, options.claim)?
+        }
+        _ => (None, Vec::new()),
     };
     if seen.kind != EndKind::BlockDevice {
         let fd = open_seen(path, flags, seen).map_err(refused)?;
-        return Ok(fd.map(|fd| OpenedDestination {
-            fd,
-            created: false,
-            kind: seen.kind,
-            warnings: Vec::new(),
-        }));
+        return Ok(fd.map(|fd| OpenedDestination { fd, claim, created: false, kind: seen.kind, warnings }));
     }
     let opened = |fd: Option<OwnedFd>, warnings| {
-        fd.map(|fd| OpenedDestination { fd, created: false, kind: EndKind::BlockDevice, warnings })
+        fd.map(|fd| OpenedDestination { fd, claim, created: false, kind: EndKind::BlockDevice, warnings })
     };
     // O_EXCL on a block device, without O_CREAT, asks for the claim that mounts and swap hold (open(2)).
     match open_seen(path, flags | OFlags::EXCL, seen) {
@@ -250,7 +271,6 @@ fn open_existing(
         Err(Errno::BUSY) => {}
         Err(errno) => return Err(refused(errno)),
     }
-    let number = DeviceNumber { major: seen.statx.stx_rdev_major, minor: seen.statx.stx_rdev_minor };
     let claims = Claims::find(host, number);
     let path = path.to_owned();
     if options.claim == ClaimPolicy::Exclusive {
@@ -261,6 +281,12 @@ fn open_existing(
         Err(Errno::BUSY) => Err(Refusal::ClaimedForGood { path, claims }),
         Err(errno) => Err(Refusal::Open { path, role: Role::Destination, errno }),
     }
+}
+
+/// Says whether a character device takes commands, in place of writes.
+fn takes_commands(host: &Host, seen: &Seen) -> bool {
+    let number = DeviceNumber { major: seen.statx.stx_rdev_major, minor: seen.statx.stx_rdev_minor };
+    CharFolder::find(host, number).is_some_and(|folder| folder.class().takes_commands())
 }
 
 /// Creates a missing file, unless its name stands among the device nodes; `None` when somebody else was faster.
@@ -285,7 +311,8 @@ fn create(
     let flags = access | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NOCTTY;
     match rustix::fs::openat(CWD, &target, flags, CREATE_MODE) {
         Ok(fd) => {
-            Ok(Some(OpenedDestination { fd, created: true, kind: EndKind::File, warnings: Vec::new() }))
+            let (claim, warnings) = (None, Vec::new());
+            Ok(Some(OpenedDestination { fd, claim, created: true, kind: EndKind::File, warnings }))
         }
         Err(Errno::EXIST) => Ok(None),
         Err(errno) => Err(Refusal::Open { path: path.to_owned(), role, errno }),

@@ -8,6 +8,7 @@ use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, StatxFlags};
 
 use super::claim::node_number;
 use super::refusal::{Refusal, Role};
+use super::sibling::Sibling;
 use crate::probe::DeviceNumber;
 use crate::probe::host::Host;
 use crate::probe::ioctl::{self, LoopStatus};
@@ -66,6 +67,12 @@ impl Place {
                 // A partition of a loop device passes the question on to its disk.
                 let backing = if is_loop { ioctl::loop_status(fd).ok() } else { None };
                 Some(Layer::Block { number, backing })
+            }
+            FileType::CharacterDevice => {
+                // A node for commands is the disk.
+                let number = DeviceNumber { major: statx.stx_rdev_major, minor: statx.stx_rdev_minor };
+                let sibling = Sibling::find(host, number);
+                sibling.map(|sibling| Layer::Block { number: sibling.number, backing: None })
             }
             _ => None,
         };

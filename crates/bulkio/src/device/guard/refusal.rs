@@ -99,6 +99,18 @@ pub enum Refusal {
         /// Who uses it, as far as it can be found.
         claims: Claims,
     },
+    /// Nobody can say whether the disk behind a node for commands is in use: its block node is missing.
+    #[error(
+        "{} is the disk {number}, whose block node is missing below /dev, so that nobody can say whether it is in use; make the node, or \
+         write to it all the same (--force)",
+        .path.display()
+    )]
+    NoBlockNode {
+        /// The destination.
+        path: PathBuf,
+        /// The number of its block device.
+        number: DeviceNumber,
+    },
     /// Somebody uses the destination disk, and this kernel lets nobody overrule that.
     #[error(
         "{} is in use: {claims}; this kernel refuses every write to a disk in use, also a forced one: unmount or \
