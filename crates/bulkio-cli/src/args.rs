@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use bulkio::copy::{CopyOptions, DirectMode, End, EngineChoice};
+use bulkio::copy::{self, CopyOptions, DirectMode, End, EngineChoice, TapeCopy, TapeFiles};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{exit, size};
@@ -21,6 +21,9 @@ pub(crate) enum Command {
     Copy(Copy),
     /// Prints the limits of a file or device, with the source and force of each
     Probe(Probe),
+    /// Tells where a tape stands, and moves it
+    #[command(subcommand, after_help = TAPE_NODES)]
+    Tape(TapeCommand),
 }
 
 #[derive(Args, Debug)]
@@ -62,12 +65,64 @@ pub(crate) struct Copy {
     /// Write to a disk although it is mounted or in use; lifts no other check
     #[arg(long)]
     force: bool,
+    /// Send SCSI commands to a block device, in place of reads and writes, on these sides
+    #[arg(long, value_enum, value_name = "SIDE")]
+    passthrough: Option<Passthrough>,
+    #[command(flatten)]
+    tape: TapeFlags,
     /// Print the report as one JSON object on standard output (on standard error when DST is -)
     #[arg(long)]
     pub(crate) json: bool,
     /// Print no progress and no report, only errors and warnings
     #[arg(long, short)]
     pub(crate) quiet: bool,
+}
+
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Tapes")]
+struct TapeFlags {
+    /// Bytes of a block that is written (the drive's own in fixed mode, else 256K), or the longest that is read
+    #[arg(long, value_name = "SIZE", value_parser = size::parse_block)]
+    tape_block: Option<u32>,
+    /// Copy N files of the tape; on disk each becomes DST.0001, DST.0002 ...
+    #[arg(long, value_name = "N", conflicts_with = "all")]
+    files: Option<u32>,
+    /// Copy all files of the tape up to the end of its data
+    #[arg(long)]
+    all: bool,
+    /// Two filemarks in a row end the tape
+    #[arg(long)]
+    double_filemark: bool,
+    /// Fill the last block with zeros
+    #[arg(long)]
+    tape_pad: bool,
+    /// Bytes between a tape and the other end
+    #[arg(long, value_name = "SIZE", value_parser = size::parse, default_value = "64M")]
+    tape_buffer: u64,
+    /// How full the buffer is, in percent, when a tape starts to be written
+    #[arg(long, value_name = "PERCENT", default_value_t = 80)]
+    tape_start: u8,
+    /// How empty it is when a tape pauses, or goes on to be read
+    #[arg(long, value_name = "PERCENT", default_value_t = 20)]
+    tape_pause: u8,
+}
+
+impl TapeFlags {
+    const fn options(&self) -> TapeCopy {
+        TapeCopy {
+            block_len: self.tape_block,
+            files: match (self.all, self.files) {
+                (true, _) => TapeFiles::All,
+                (false, Some(count)) => TapeFiles::Count(count),
+                (false, None) => TapeFiles::One,
+            },
+            double_filemark_ends: self.double_filemark,
+            pad: self.tape_pad,
+            buffer_len: self.tape_buffer,
+            start_percent: self.tape_start,
+            pause_percent: self.tape_pause,
+        }
+    }
 }
 
 /// What the flags have in common, the fields of the report, which are stable, and the exit codes.
@@ -89,8 +144,11 @@ Fields of the JSON object (on one line; the last line of standard error when DST
   pages, pool_bytes, registered_bytes    the memory of the copy
   block_bytes, depth                     bytes of one request, requests in flight on each side
   durable_bytes, synced, interrupted     what survives a power cut, whether flushed, whether stopped
-  source, destination                    path, class (file, block, pipe, char), direct, direct_bytes,
-                                         bounced_bytes, bounces [{reason, bytes}], requests
+  source, destination                    path, class (file, block, pipe, char, scsi, nvme, tape), direct,
+                                         direct_bytes, bounced_bytes, bounces [{reason, bytes}], requests,
+                                         in_flight_max, and of a tape {block_bytes (0: variable), records,
+                                         filemarks, starts, from_file, from_block, to_file, to_block,
+                                         at_end_of_data}, else null
   notes, error                           what else to know; the message if it failed, else null
 What is not known because the copy never began is null.";
 
@@ -107,6 +165,104 @@ pub(crate) struct Probe {
     pub(crate) all: bool,
 }
 
+const TAPE_NODES: &str = "\
+DEV is the drive, such as /dev/nst0. /dev/st0 is the same drive by a node that rewinds the tape whenever it is closed, so
+that nothing but the beginning could ever be reached; /dev/nst0 is used in its place.
+
+A tape is blocks with filemarks between them. Positions are counted in filemarks from the beginning (file) and in blocks
+since the last of them (block), both from 0.";
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum TapeCommand {
+    /// Prints where the tape stands, the block mode, and what the drive says of itself
+    Status {
+        /// The drive
+        #[arg(value_name = "DEV")]
+        device: PathBuf,
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Moves to the beginning
+    Rewind {
+        /// The drive
+        #[arg(value_name = "DEV")]
+        device: PathBuf,
+    },
+    /// Moves forward to behind the Nth filemark
+    Fsf {
+        /// The drive
+        #[arg(value_name = "DEV")]
+        device: PathBuf,
+        /// How many filemarks
+        #[arg(value_name = "N", default_value_t = 1)]
+        count: u32,
+    },
+    /// Moves back to before the Nth filemark
+    Bsf {
+        /// The drive
+        #[arg(value_name = "DEV")]
+        device: PathBuf,
+        /// How many filemarks
+        #[arg(value_name = "N", default_value_t = 1)]
+        count: u32,
+    },
+    /// Moves forward over N blocks
+    Fsr {
+        /// The drive
+        #[arg(value_name = "DEV")]
+        device: PathBuf,
+        /// How many blocks
+        #[arg(value_name = "N", default_value_t = 1)]
+        count: u32,
+    },
+    /// Moves back over N blocks
+    Bsr {
+        /// The drive
+        #[arg(value_name = "DEV")]
+        device: PathBuf,
+        /// How many blocks
+        #[arg(value_name = "N", default_value_t = 1)]
+        count: u32,
+    },
+    /// Writes N filemarks; what is behind them on the tape is gone
+    Weof {
+        /// The drive
+        #[arg(value_name = "DEV")]
+        device: PathBuf,
+        /// How many filemarks
+        #[arg(value_name = "N", default_value_t = 1)]
+        count: u32,
+    },
+    /// Moves behind the last data, for writing more
+    Eod {
+        /// The drive
+        #[arg(value_name = "DEV")]
+        device: PathBuf,
+    },
+    /// Sets the length of all blocks to SIZE; 0 is variable mode, blocks of any length
+    Setblk {
+        /// The drive
+        #[arg(value_name = "DEV")]
+        device: PathBuf,
+        /// Bytes of a block
+        #[arg(value_name = "SIZE", value_parser = size::parse_block)]
+        bytes: u32,
+    },
+    /// Rewinds and takes the tape out
+    Offline {
+        /// The drive
+        #[arg(value_name = "DEV")]
+        device: PathBuf,
+    },
+    /// Takes the tape in, where the drive can
+    Load {
+        /// The drive
+        #[arg(value_name = "DEV")]
+        device: PathBuf,
+    },
+}
+
 #[derive(ValueEnum, Clone, Copy, Debug)]
 enum Engine {
     Auto,
@@ -114,6 +270,13 @@ enum Engine {
     Uring,
     Aio,
     Threads,
+}
+
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+enum Passthrough {
+    Source,
+    Destination,
+    Both,
 }
 
 #[derive(ValueEnum, Clone, Copy, Debug)]
@@ -132,7 +295,7 @@ impl Copy {
         if self.destination.as_os_str() == "-" { End::Stdout } else { End::Path(&self.destination) }
     }
 
-    pub(crate) const fn options(&self) -> CopyOptions {
+    pub(crate) fn options(&self) -> CopyOptions {
         CopyOptions {
             block_len: self.bs,
             depth: self.depth,
@@ -153,6 +316,11 @@ impl Copy {
             sync: !self.no_sync,
             truncate: !self.no_truncate,
             force: self.force,
+            passthrough: copy::Passthrough {
+                source: matches!(self.passthrough, Some(Passthrough::Source | Passthrough::Both)),
+                destination: matches!(self.passthrough, Some(Passthrough::Destination | Passthrough::Both)),
+            },
+            tape: self.tape.options(),
         }
     }
 }

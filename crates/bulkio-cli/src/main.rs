@@ -1,8 +1,8 @@
 //! The `bulkio` command: glue between arguments, the library, and what a person reads.
 //!
 //! `args` is the one table of flags, `size` reads sizes, `dd` answers dd's operands, `copying` runs a copy under a
-//! terminal's eyes (`progress`, `signals`, `screen`), `report` says what was done, `probing` prints limits, `exit`
-//! is the one table of exit codes.
+//! terminal's eyes (`progress`, `signals`, `screen`), `report` says what was done, `probing` prints limits, `tape`
+//! moves tapes, `exit` is the one table of exit codes.
 
 mod args;
 mod copying;
@@ -14,6 +14,7 @@ mod report;
 mod screen;
 mod signals;
 mod size;
+mod tape;
 
 use std::process::ExitCode;
 
@@ -51,5 +52,6 @@ fn run() -> Exit {
     match parsed.command {
         args::Command::Copy(copy) => copying::run(&copy),
         args::Command::Probe(probe) => probing::run(&probe, &screen),
+        args::Command::Tape(command) => tape::run(&command, &screen),
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! The JSON names are stable: fields are added, never renamed. Lengths are bytes, times seconds.
 
-use bulkio::copy::{Report, SideReport};
+use bulkio::copy::{Report, SideReport, TapeReport};
 use serde::Serialize;
 
 use crate::progress::{per_second, rate, seconds};
@@ -45,6 +45,40 @@ struct JsonSide<'a> {
     bounced_bytes: u64,
     bounces: Vec<JsonBounce<'a>>,
     requests: u64,
+    in_flight_max: u32,
+    /// `null` where it is no tape.
+    tape: Option<JsonTape>,
+}
+
+#[derive(Serialize)]
+struct JsonTape {
+    /// 0 in variable mode.
+    block_bytes: u32,
+    records: u64,
+    filemarks: u64,
+    starts: u64,
+    /// Places before and after; what the driver does not know is `null`.
+    from_file: Option<u32>,
+    from_block: Option<u32>,
+    to_file: Option<u32>,
+    to_block: Option<u32>,
+    at_end_of_data: bool,
+}
+
+impl JsonTape {
+    const fn of(tape: &TapeReport) -> Self {
+        Self {
+            block_bytes: tape.block_len,
+            records: tape.records,
+            filemarks: tape.filemarks,
+            starts: tape.starts,
+            from_file: tape.from.file,
+            from_block: tape.from.block,
+            to_file: tape.to.file,
+            to_block: tape.to.block,
+            at_end_of_data: tape.at_end_of_data,
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -96,6 +130,8 @@ fn side_json(side: &SideReport) -> JsonSide<'_> {
         bounced_bytes: side.bounced_bytes,
         bounces: side.bounces.iter().map(|(reason, bytes)| JsonBounce { reason, bytes: *bytes }).collect(),
         requests: side.requests,
+        in_flight_max: side.in_flight_max,
+        tape: side.tape.as_ref().map(JsonTape::of),
     }
 }
 
@@ -132,9 +168,21 @@ pub(crate) fn human_lines(report: &Report) -> String {
     for (name, side) in [("source", &report.source), ("destination", &report.destination)] {
         let _ = writeln!(
             text,
-            "  {name:<11} {}, {}: {} bytes direct, {} bounced",
-            side.path, side.class, side.direct_bytes, side.bounced_bytes,
+            "  {name:<11} {}, {}: {} bytes direct, {} bounced, at most {} in flight",
+            side.path, side.class, side.direct_bytes, side.bounced_bytes, side.in_flight_max,
         );
+        if let Some(tape) = &side.tape {
+            let _ = writeln!(
+                text,
+                "              {} blocks and {} filemarks from {} to {}{}, started {}",
+                tape.records,
+                tape.filemarks,
+                tape.from,
+                tape.to,
+                if tape.at_end_of_data { ", the end of the data" } else { "" },
+                times(tape.starts),
+            );
+        }
         for (reason, bytes) in &side.bounces {
             let _ = writeln!(text, "              {bytes} bounced: {reason}");
         }
@@ -143,6 +191,10 @@ pub(crate) fn human_lines(report: &Report) -> String {
         let _ = writeln!(text, "  note: {note}");
     }
     text
+}
+
+fn times(count: u64) -> String {
+    if count == 1 { "once".to_owned() } else { format!("{count} times") }
 }
 
 fn registered(report: &Report) -> String {

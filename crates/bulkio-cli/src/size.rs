@@ -43,6 +43,13 @@ pub(crate) fn parse(text: &str) -> Result<u64, String> {
     number.checked_mul(scale).ok_or_else(|| wrong("it passes 64 bits"))
 }
 
+/// Reads the length of a tape block.
+pub(crate) fn parse_block(text: &str) -> Result<u32, String> {
+    let bytes = parse(text)?;
+    u32::try_from(bytes)
+        .map_err(|_| format!("'{text}' is no length of a tape block: {bytes} bytes pass 32 bits"))
+}
+
 /// What to write instead of a unit that is none.
 fn unit_hint(number: u64, unit: &str) -> String {
     match unit {

@@ -223,7 +223,17 @@ fn json_has_the_documented_fields() {
         "synced",
     ];
     assert_eq!(keys(&report), top);
-    let side = ["bounced_bytes", "bounces", "class", "direct", "direct_bytes", "path", "requests"];
+    let side = [
+        "bounced_bytes",
+        "bounces",
+        "class",
+        "direct",
+        "direct_bytes",
+        "in_flight_max",
+        "path",
+        "requests",
+        "tape",
+    ];
     assert_eq!(keys(&report["source"]), side);
     assert_eq!(keys(&report["destination"]), side);
     assert_eq!(keys(&report["source"]["bounces"][0]), ["bytes", "reason"]);

@@ -69,6 +69,7 @@ fn case() -> impl Strategy<Value = Case> {
                 truncate,
                 sync: false,
                 force: false,
+                ..CopyOptions::default()
             };
             Case { source_len, destination_len, options }
         },

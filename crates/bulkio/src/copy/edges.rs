@@ -80,7 +80,7 @@ impl Pipeline<'_> {
         let unreadable = Status::Errno(rustix::io::Errno::BADF.raw_os_error().unsigned_abs());
         let single = |file, direction, position, len| {
             let position = Position::At(position);
-            Single { side: Side::Destination, file, direction, position, len }
+            Single { side: Side::Destination, file, direction, position, slot_offset: 0, len }
         };
         let read = single(self.to, Direction::FromDevice, start, block);
         let (mut slot, outcome) = self.transfer_one(slot, read, observer).ok_or(None)?;

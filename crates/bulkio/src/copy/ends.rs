@@ -10,16 +10,18 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use super::geometry::{Geometry, Unit, congruent};
 use super::options::{CopyOptions, End, Observer};
 use super::{CopyError, Side};
 use crate::device::guard::{
-    Access, ClaimPolicy, DestinationOptions, Place, check_fits, check_overlap, open_destination, open_source,
+    Access, ClaimPolicy, DestinationOptions, Place, Refusal, Role, check_fits, check_overlap,
+    open_destination, open_source,
 };
-use crate::device::{Class, Device, DirectMode, device_of};
-use crate::probe::probe_fd;
+use crate::device::{Class, Device, DirectMode, Passthrough, device_of, reopen, takes_commands};
+use crate::probe::{Kind, Probe, probe_fd};
 
 /// Both ends, open and checked, with the range and its layout.
 #[derive(Debug)]
@@ -33,8 +35,8 @@ pub(super) struct Ends {
     pub(super) len_max: Option<u64>,
     /// Bytes that the destination file holds and keeps, truncation taken into account.
     pub(super) kept_len: u64,
-    /// Why reads go through the page cache although the source has direct I/O.
-    pub(super) incongruent: Option<String>,
+    /// Why one side goes through the page cache although it has direct I/O: the two positions do not agree.
+    pub(super) incongruent: Option<(Side, String)>,
     /// Removes a created destination unless the copy begins.
     pub(super) created: Option<Created>,
     pub(super) notes: Vec<String>,
@@ -80,7 +82,7 @@ pub(super) fn open(
     if destination.is_stream() && options.seek > 0 {
         return Err(CopyError::SeekOnStream { path: destination.path().to_owned(), seek: options.seek });
     }
-    if destination.class() == Class::Block
+    if destination.class().is_disk()
         && let Some(capacity) = destination.len_bytes()
     {
         check_fits(len, options.seek, capacity, destination.path())?;
@@ -115,7 +117,7 @@ pub(super) fn open(
     })
 }
 
-fn open_source_end(end: End<'_>, options: &CopyOptions) -> Result<Box<dyn Device>, CopyError> {
+pub(super) fn open_source_end(end: End<'_>, options: &CopyOptions) -> Result<Box<dyn Device>, CopyError> {
     let (fd, path, standard) = match end {
         End::Path(path) => (open_source(path)?.fd, path, false),
         End::Stdin => (duplicate(&io::stdin(), "standard input")?, Path::new("standard input"), true),
@@ -127,10 +129,16 @@ fn open_source_end(end: End<'_>, options: &CopyOptions) -> Result<Box<dyn Device
     if stream && !standard && options.skip > 0 {
         return Err(CopyError::SkipPastEnd { path: path.to_owned(), len: 0, skip: options.skip });
     }
+    if takes_commands(&probe) || (options.passthrough.source && matches!(probe.kind, Kind::BlockDevice(_))) {
+        return by_commands(fd, None, &probe, options, false);
+    }
+    if options.passthrough.source {
+        return Err(CopyError::NoCommands { side: Side::Source, path: path.to_owned() });
+    }
     Ok(device_of(Arc::new(fd), probe, options.direct, false, stream))
 }
 
-fn open_destination_end(
+pub(super) fn open_destination_end(
     end: End<'_>,
     options: &CopyOptions,
     observer: &mut dyn Observer,
@@ -154,7 +162,38 @@ fn open_destination_end(
     }
     let created = opened.created.then(|| Created { path: Some(path.to_owned()) });
     let probe = probe_fd(opened.fd.as_fd(), path)?;
+    if takes_commands(&probe) {
+        return Ok((by_commands(opened.fd, opened.claim, &probe, options, true)?, created));
+    }
+    if options.passthrough.destination && matches!(probe.kind, Kind::BlockDevice(_)) {
+        // The claim stays with the descriptor that has it; commands go beside it.
+        let beside = open_beside(&opened.fd, path)?;
+        return Ok((by_commands(beside, Some(opened.fd), &probe, options, true)?, created));
+    }
+    if options.passthrough.destination {
+        return Err(CopyError::NoCommands { side: Side::Destination, path: path.to_owned() });
+    }
     Ok((device_of(Arc::new(opened.fd), probe, options.direct, true, false), created))
+}
+
+/// Makes an end of a node that takes commands.
+fn by_commands(
+    fd: OwnedFd,
+    claim: Option<OwnedFd>,
+    probe: &Probe,
+    options: &CopyOptions,
+    writes: bool,
+) -> Result<Box<dyn Device>, CopyError> {
+    let device = Passthrough::new(Arc::new(fd), claim, probe, options.direct, writes)?;
+    device.settle_cache()?;
+    Ok(Box::new(device))
+}
+
+/// Opens a disk that is held once more, for commands both ways.
+fn open_beside(held: &OwnedFd, path: &Path) -> Result<OwnedFd, CopyError> {
+    let opened = reopen(held, OFlags::RDWR);
+    let refused = |errno| Refusal::Open { path: path.to_owned(), role: Role::Destination, errno };
+    opened.map_err(|errno| refused(errno).into())
 }
 
 fn duplicate(stream: &impl AsFd, what: &'static str) -> Result<OwnedFd, CopyError> {
@@ -162,7 +201,7 @@ fn duplicate(stream: &impl AsFd, what: &'static str) -> Result<OwnedFd, CopyErro
 }
 
 /// Returns the bytes of the range; `None` where only the end of the source will tell.
-fn range_len(source: &dyn Device, options: &CopyOptions) -> Result<Option<u64>, CopyError> {
+pub(super) fn range_len(source: &dyn Device, options: &CopyOptions) -> Result<Option<u64>, CopyError> {
     let Some(held) = source.len_bytes() else { return Ok(None) };
     let Some(rest) = held.checked_sub(options.skip) else {
         let path = source.path().to_owned();
@@ -188,20 +227,41 @@ impl Ranges {
     }
 }
 
+/// Returns the unit of direct transfers of one end, where it has them.
+pub(super) fn direct_unit(device: &dyn Device) -> Option<Unit> {
+    // Commands come in blocks, whether or not the kernel copies what they move.
+    let has_blocks = device.routes().direct().is_ok() || device.commands().is_some();
+    has_blocks.then(|| Unit::of(device.limits())).flatten()
+}
+
+/// Refuses one end that is not direct where the user demanded it; `bounce` is why it would not be, though the device is.
+pub(super) fn require_direct_of(
+    side: Side,
+    device: &dyn Device,
+    bounce: Option<&str>,
+    options: &CopyOptions,
+) -> Result<(), CopyError> {
+    let path = || device.path().to_owned();
+    if let (Some(why), Some(_)) = (bounce, device.commands()) {
+        return Err(CopyError::CommandsLayout { side, path: path(), why: why.to_owned() });
+    }
+    if options.direct != DirectMode::Require {
+        return Ok(());
+    }
+    match (device.routes().direct(), bounce) {
+        (Err(why), _) => Err(CopyError::DirectRequired { side, path: path(), why }),
+        (Ok(_), Some(why)) => Err(CopyError::DirectLayout { side, path: path(), why: why.to_owned() }),
+        (Ok(_), None) => Ok(()),
+    }
+}
+
 fn require_direct(
     source: &dyn Device,
     destination: &dyn Device,
     options: &CopyOptions,
 ) -> Result<(), CopyError> {
-    if options.direct != DirectMode::Require {
-        return Ok(());
-    }
-    for (side, device) in [(Side::Source, source), (Side::Destination, destination)] {
-        if let Err(why) = device.routes().direct() {
-            return Err(CopyError::DirectRequired { side, path: device.path().to_owned(), why });
-        }
-    }
-    Ok(())
+    require_direct_of(Side::Source, source, None, options)?;
+    require_direct_of(Side::Destination, destination, None, options)
 }
 
 fn lay_out(
@@ -209,31 +269,30 @@ fn lay_out(
     destination: &dyn Device,
     options: &CopyOptions,
     len: Option<u64>,
-) -> Result<(Geometry, Option<String>), CopyError> {
-    let unit = |device: &dyn Device| {
-        if device.routes().direct().is_ok() { Unit::of(device.limits()) } else { Some(Unit::BYTE) }
+) -> Result<(Geometry, Option<(Side, String)>), CopyError> {
+    let (skip, seek) = (options.skip, options.seek);
+    let unit = |device: &dyn Device| match direct_unit(device) {
+        None if device.routes().direct().is_err() => Some(Unit::BYTE),
+        unit => unit,
     };
-    let units = unit(source).zip(unit(destination));
-    let laid_out = units.and_then(|(from, to)| {
-        let geometry =
-            Geometry::new(options.skip, options.seek, from, to, options.block_len, len.or(options.count))?;
-        Some((geometry, from))
-    });
-    let Some((geometry, from)) = laid_out else {
-        // The stacked memory limits were fine, so the units are: positions of both sides are what is left.
-        let (skip, seek) = (options.skip, options.seek);
-        return Err(CopyError::DirectIncongruent { skip, seek, unit: u64::MAX });
+    let lay = |from, to| Geometry::new(skip, seek, from, to, options.block_len, len.or(options.count));
+    // The stacked memory limits were fine, so the units are: positions of both sides are what is left.
+    let no_layout = CopyError::DirectIncongruent { skip, seek, unit: u64::MAX };
+    let Some((from, to)) = unit(source).zip(unit(destination)) else { return Err(no_layout) };
+    let agree = from == Unit::BYTE || to == Unit::BYTE || congruent(skip, seek, from.start);
+    if agree {
+        return lay(from, to).map(|geometry| (geometry, None)).ok_or(no_layout);
+    }
+    let unit = from.start;
+    let side = match (source.commands(), destination.commands()) {
+        (Some(_), Some(_)) => return Err(CopyError::CommandsIncongruent { skip, seek, unit }),
+        _ if options.direct == DirectMode::Require => {
+            return Err(CopyError::DirectIncongruent { skip, seek, unit });
+        }
+        (Some(_), None) => Side::Destination,
+        (None, _) => Side::Source,
     };
-    if from == Unit::BYTE || destination.routes().direct().is_err() {
-        return Ok((geometry, None));
-    }
-    let (skip, seek, unit) = (options.skip, options.seek, from.start);
-    if congruent(skip, seek, unit) {
-        return Ok((geometry, None));
-    }
-    if options.direct == DirectMode::Require {
-        return Err(CopyError::DirectIncongruent { skip, seek, unit });
-    }
+    let (from, to) = if side == Side::Source { (Unit::BYTE, to) } else { (from, Unit::BYTE) };
     let why = format!("source byte {skip} and destination byte {seek} differ modulo {unit}");
-    Ok((geometry, Some(why)))
+    lay(from, to).map(|geometry| (geometry, Some((side, why)))).ok_or(no_layout)
 }

@@ -8,8 +8,9 @@ use scatterlist::{StackError, Status};
 
 use super::Report;
 use crate::device::guard::Refusal;
-use crate::device::{DirectRefused, PrepareError};
-use crate::engine::{EngineError, FileError, SubmitReason, WaitError};
+use crate::device::tape::TapeError;
+use crate::device::{Device, DirectRefused, PassthroughError, PrepareError};
+use crate::engine::{EngineError, FileError, RemoteError, SubmitReason, WaitError};
 use crate::pages::PoolError;
 use crate::probe::ProbeError;
 
@@ -47,6 +48,25 @@ pub enum CopyError {
     /// An end was refused.
     #[error(transparent)]
     Refused(#[from] Refusal),
+    /// An end cannot be used by commands.
+    #[error(transparent)]
+    Passthrough(#[from] PassthroughError),
+    /// Commands were wanted of an end that takes none.
+    #[error("the {side} {} takes no commands: --passthrough is for whole disks", .path.display())]
+    NoCommands {
+        /// Which side.
+        side: Side,
+        /// Its name.
+        path: PathBuf,
+    },
+    /// A later file of a tape could not be begun on disk.
+    #[error("file {number} of the tape: {why}; the files before it are written")]
+    TapeFile {
+        /// Which, from 1 on.
+        number: u32,
+        /// Why not.
+        why: Box<CopyError>,
+    },
     /// An end could not be probed.
     #[error(transparent)]
     Probe(#[from] ProbeError),
@@ -90,12 +110,116 @@ pub enum CopyError {
         /// Why not.
         why: DirectRefused,
     },
+    /// Direct I/O was demanded, and the blocks or the start of one side do not allow it.
+    #[error("direct I/O is required, but not possible on the {side} {}: {why}", .path.display())]
+    DirectLayout {
+        /// Which side.
+        side: Side,
+        /// Its name.
+        path: PathBuf,
+        /// Why not.
+        why: String,
+    },
+    /// A tape was refused before anything was written.
+    #[error(transparent)]
+    TapeRefused(TapeError),
+    /// A tape failed.
+    #[error("{why}")]
+    Tape {
+        /// Which side.
+        side: Side,
+        /// How, and where.
+        why: TapeError,
+    },
+    /// An option is for tapes, and there is none.
+    #[error("{what} is for copies from or to a tape drive, and neither end is one; leave it out")]
+    TapeOption {
+        /// The option.
+        what: &'static str,
+    },
+    /// A tape has no positions in bytes.
+    #[error(
+        "{what} {value} counts bytes, and {} has none at positions; move the tape with bulkio tape fsf or fsr and leave {what} out",
+        .path.display()
+    )]
+    TapeBytes {
+        /// The tape.
+        path: PathBuf,
+        /// The option.
+        what: &'static str,
+        /// Its value.
+        value: u64,
+    },
+    /// The bytes do not fill blocks of one length.
+    #[error(
+        "{} takes blocks of {block} bytes, and {len} bytes leave {ragged} over; fill the last block with zeros (--tape-pad) or set \
+         variable mode (bulkio tape setblk {} 0)", .path.display(), .path.display()
+    )]
+    TapeNotWhole {
+        /// The tape.
+        path: PathBuf,
+        /// Bytes of the range.
+        len: u64,
+        /// Bytes of a block.
+        block: u64,
+        /// Bytes of the last, short block.
+        ragged: u64,
+    },
+    /// A source of unknown length ended within a block.
+    #[error(
+        "the source ended with {left} bytes that fill no tape block of {block}; they are not on the tape, all before is. Fill the last \
+         block with zeros (--tape-pad) or use variable mode"
+    )]
+    TapeRagged {
+        /// Bytes that are left over.
+        left: u64,
+        /// Bytes of a block.
+        block: u64,
+    },
+    /// Several files of a tape cannot go to one destination.
+    #[error(
+        "several files of a tape become files on disk with numbers behind a name, and {} is something else; name a folder, or a file \
+         that does not exist", .path.display()
+    )]
+    TapeFilesToOne {
+        /// The destination.
+        path: PathBuf,
+    },
+    /// The thread of a tape ended by a panic.
+    #[error("the thread of the tape ended by a panic, told above; where the tape stands is not known")]
+    TapeThread,
+    /// The engine cannot be woken by a tape's thread.
+    #[error(transparent)]
+    Wake(RemoteError),
     /// Direct I/O was demanded and the two positions do not agree.
     #[error(
         "direct I/O is required, but source byte {skip} and destination byte {seek} differ modulo {unit}, \
          so no memory suits both; choose --skip and --seek that agree modulo {unit}"
     )]
     DirectIncongruent {
+        /// Start in the source.
+        skip: u64,
+        /// Start in the destination.
+        seek: u64,
+        /// What they would have to agree modulo.
+        unit: u64,
+    },
+    /// An end takes commands of whole blocks, and the layout has others.
+    #[error("the {side} {} takes commands of whole blocks, and {why}; copy from or to its block device", .path.display())]
+    CommandsLayout {
+        /// Which side.
+        side: Side,
+        /// Its name.
+        path: PathBuf,
+        /// What does not fit.
+        why: String,
+    },
+    /// Both ends take commands, and the two positions do not agree.
+    #[error(
+        "source byte {skip} and destination byte {seek} differ modulo {unit}: both ends take commands of whole blocks, so no \
+         memory suits both; choose --skip and --seek that agree modulo {unit}, or copy from or to the block device"
+    )]
+    CommandsIncongruent {
         /// Start in the source.
         skip: u64,
         /// Start in the destination.
@@ -135,8 +259,9 @@ pub enum CopyError {
     },
     /// A transfer failed.
     #[error(
-        "{} {} failed at byte {at} ({len} bytes): {}",
-        if *.side == Side::Source { "reading" } else { "writing" }, .path.display(), Reason(*.status)
+        "{} {} failed at byte {at} ({len} bytes{}): {}",
+        if *.side == Side::Source { "reading" } else { "writing" }, .path.display(),
+        Blocks(*.at, *.len, *.block), Meaning(*.status, .meaning.as_deref())
     )]
     Transfer {
         /// Which side.
@@ -145,10 +270,14 @@ pub enum CopyError {
         path: PathBuf,
         /// Byte of that side at which the failing transfer began.
         at: u64,
-        /// Bytes that it was to move.
+        /// Bytes that it was to move; those that cannot be read, where [`block`](Self::Transfer::block) is known.
         len: u64,
         /// How it failed.
         status: Status,
+        /// What a status of the device itself means, in words.
+        meaning: Option<String>,
+        /// Where it was found out exactly what cannot be read: the bytes of a block.
+        block: Option<u64>,
     },
     /// A transfer could not be planned or submitted.
     #[error("{side} {}: {why}", .path.display())]
@@ -208,6 +337,33 @@ pub enum CopyError {
     },
 }
 
+/// A range of bytes as blocks.
+struct Blocks(u64, u64, Option<u64>);
+
+impl fmt::Display for Blocks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let &Self(at, len, Some(block)) = self else { return Ok(()) };
+        let last = at.saturating_add(len.saturating_sub(1));
+        match at.checked_div(block).zip(last.checked_div(block)) {
+            Some((first, last)) if first == last => write!(f, ", block {first} of {block} bytes"),
+            Some((first, last)) => write!(f, ", blocks {first} to {last} of {block} bytes"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A status in words, the device's own where there are some.
+struct Meaning<'a>(Status, Option<&'a str>);
+
+impl fmt::Display for Meaning<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.1 {
+            Some(words) => f.write_str(words),
+            None => Reason(self.0).fmt(f),
+        }
+    }
+}
+
 /// A status in words.
 struct Reason(Status);
 
@@ -228,17 +384,36 @@ fn advice(why: &PrepareError) -> &'static str {
 }
 
 impl CopyError {
+    /// Makes the error of a transfer of `len` bytes from byte `at` of a side on.
+    pub(super) fn transfer(side: Side, device: &dyn Device, at: u64, len: u64, status: Status) -> Self {
+        let meaning = match status {
+            Status::Device(status) => device.explain(status),
+            _ => None,
+        };
+        Self::Transfer { side, path: device.path().to_owned(), at, len, status, meaning, block: None }
+    }
+
     /// Returns the kind of failure.
     #[must_use]
     pub const fn class(&self) -> FailureClass {
         match self {
             Self::Refused(_)
+            | Self::Passthrough(_)
+            | Self::NoCommands { .. }
             | Self::Probe(_)
             | Self::Option { .. }
             | Self::SkipPastEnd { .. }
             | Self::SeekOnStream { .. }
             | Self::DirectRequired { .. }
             | Self::DirectIncongruent { .. }
+            | Self::CommandsIncongruent { .. }
+            | Self::CommandsLayout { .. }
+            | Self::DirectLayout { .. }
+            | Self::TapeRefused(_)
+            | Self::TapeOption { .. }
+            | Self::TapeBytes { .. }
+            | Self::TapeNotWhole { .. }
+            | Self::TapeFilesToOne { .. }
             | Self::Memory { .. } => FailureClass::Refused,
             _ => FailureClass::Failed,
         }

@@ -2,9 +2,10 @@
 
 use super::options::{CopyOptions, Observer, Phase};
 use super::pipeline::{Pipeline, WAIT};
-use super::report::Report;
+use super::report::{Report, SideReport};
 use super::{CopyError, Side};
-use crate::engine::{Completion, FlushKind, Registration};
+use crate::device::Device;
+use crate::engine::{CommandRing, Completion, EngineReport, FlushKind, Registration};
 
 impl Pipeline<'_> {
     /// Sets the length, makes the bytes and the name durable. Says whether that was done.
@@ -60,13 +61,24 @@ impl Pipeline<'_> {
         Ok(())
     }
 
+    /// Returns what the user should know, with who carried commands (rule `no-silent-fallback`).
+    fn notes(&self) -> Vec<String> {
+        let mut notes = self.ends.notes.clone();
+        for (file, end) in [(self.from, &self.ends.source), (self.to, &self.ends.destination)] {
+            let carried = end.commands().and_then(|_| self.engine.file_report(file));
+            notes.extend(carried.map(|report| {
+                format!("the commands to {} were carried {}", end.path().display(), report.carrier)
+            }));
+        }
+        if let CommandRing::Refused { reason } = &self.engine.report().commands {
+            notes.push(format!("a ring for commands was refused: {reason}"));
+        }
+        notes
+    }
+
     pub(super) fn report(&self, options: &CopyOptions, synced: bool) -> Report {
         let engine = self.engine.report().clone();
-        let (registered_bytes, registered_reason) = match &engine.fixed {
-            Registration::Whole { bytes } => (*bytes, String::new()),
-            Registration::Partial { bytes, reason, .. } => (*bytes, reason.clone()),
-            Registration::None { reason } => (0, reason.clone()),
-        };
+        let (registered_bytes, registered_reason) = registered(&engine);
         Report {
             bytes: self.state.front,
             elapsed: self.state.started.elapsed(),
@@ -82,9 +94,29 @@ impl Pipeline<'_> {
             synced,
             // A stop that came when everything was written interrupted nothing.
             interrupted: self.state.stopped && self.state.len != Some(self.state.front),
-            source: self.state.source.clone(),
-            destination: self.state.destination.clone(),
-            notes: self.ends.notes.clone(),
+            source: told(&self.state.source, &*self.ends.source),
+            destination: told(&self.state.destination, &*self.ends.destination),
+            notes: self.notes(),
         }
+    }
+}
+
+/// What a side did, with what the kernel copied all the same (rule `no-silent-copy`).
+pub(super) fn told(side: &SideReport, device: &dyn Device) -> SideReport {
+    let mut side = side.clone();
+    if let Some((bytes, why)) = device.copied() {
+        let bytes = bytes.min(side.direct_bytes);
+        side.direct_bytes = side.direct_bytes.saturating_sub(bytes);
+        side.count_bounced(bytes, &why);
+    }
+    side
+}
+
+/// The bytes of the pool that are registered, and why that is not all.
+pub(super) fn registered(engine: &EngineReport) -> (u64, String) {
+    match &engine.fixed {
+        Registration::Whole { bytes } => (*bytes, String::new()),
+        Registration::Partial { bytes, reason, .. } => (*bytes, reason.clone()),
+        Registration::None { reason } => (0, reason.clone()),
     }
 }

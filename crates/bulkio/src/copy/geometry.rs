@@ -112,6 +112,11 @@ impl Geometry {
         }
     }
 
+    /// Returns the block that a read can be narrowed to.
+    pub(super) const fn block(&self) -> u64 {
+        if self.source.end > 1 { self.source.end } else { SLOT_UNIT }
+    }
+
     /// Returns how many bytes of a chunk a read of `done` bytes brought.
     pub(super) fn valid(&self, chunk: &Chunk, done: u64) -> u64 {
         let read = self.read(chunk);
@@ -166,7 +171,7 @@ fn down(value: u64, unit: u64) -> u64 {
     value.saturating_sub(value.checked_rem(unit).unwrap_or(0))
 }
 
-fn lcm(a: u64, b: u64) -> Option<u64> {
+pub(super) fn lcm(a: u64, b: u64) -> Option<u64> {
     let (mut x, mut y) = (a, b);
     while let Some(rest) = x.checked_rem(y) {
         (x, y) = (y, rest);

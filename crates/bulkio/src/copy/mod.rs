@@ -2,9 +2,11 @@
 //!
 //! The walk of a byte: both ends are opened and checked (`ends`) -> the range is laid over slots so that both ends'
 //! alignment holds (`geometry`) -> a read is planned into a slot -> engine -> completion -> the write of the
-//! same slot is planned at the destination's own position -> engine -> completion -> the slot is free (`pipeline`). Ragged ends of a
+//! same slot is planned at the destination's own position -> engine -> completion -> the slot is free (`pipeline`). What could not be read is narrowed to its blocks (`narrow`). Ragged ends of a
 //! direct destination are read, changed and written back (`edges`); then everything is made durable (`finish`). No other place
 //! holds bytes.
+//!
+//! A tape has no bytes at positions, and takes one command at a time: copies with one are in `tape`.
 //!
 //! What was moved how, and why not better, is in the [`Report`].
 
@@ -13,19 +15,22 @@ mod ends;
 mod error;
 mod finish;
 mod geometry;
+mod narrow;
 mod options;
 mod pipeline;
 mod report;
 mod single;
 mod state;
+mod tape;
 #[cfg(test)]
 mod tests;
 
 pub use crate::device::DirectMode;
 pub use crate::engine::EngineChoice;
 pub use error::{CopyError, CopyFailure, FailureClass, Side};
-pub use options::{Control, CopyOptions, End, Observer, Phase, Progress, Silent};
+pub use options::{Control, CopyOptions, End, Observer, Passthrough, Phase, Progress, Silent};
 pub use report::{Report, SideReport};
+pub use tape::{TapeCopy, TapeFiles, TapeReport};
 
 /// Copies bytes from one end to the other.
 ///
@@ -53,6 +58,9 @@ pub fn copy(
     observer: &mut dyn Observer,
 ) -> Result<Report, CopyFailure> {
     options.check()?;
+    if let Some(copied) = tape::copy(source, destination, options, observer) {
+        return copied;
+    }
     let ends = ends::open(source, destination, options, observer)?;
     pipeline::run(ends, options, observer)
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::CopyError;
+use super::{CopyError, TapeCopy};
 use crate::device::DirectMode;
 use crate::engine::{DEPTH_MAX, EngineChoice};
 
@@ -41,6 +41,20 @@ pub struct CopyOptions {
     pub truncate: bool,
     /// Whether a destination disk that is in use is written all the same. Lifts no other check.
     pub force: bool,
+    /// On which sides a block device takes commands (SCSI: `SG_IO`) in place of reads and writes. Nodes that take nothing
+    /// else need no saying.
+    pub passthrough: Passthrough,
+    /// What concerns tapes.
+    pub tape: TapeCopy,
+}
+
+/// On which sides of a copy a block device takes commands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Passthrough {
+    /// The source.
+    pub source: bool,
+    /// The destination.
+    pub destination: bool,
 }
 
 impl Default for CopyOptions {
@@ -56,6 +70,8 @@ impl Default for CopyOptions {
             sync: true,
             truncate: true,
             force: false,
+            passthrough: Passthrough::default(),
+            tape: TapeCopy::default(),
         }
     }
 }

@@ -4,6 +4,7 @@
 //! many slots as the depth of a side, so both sides can be at full depth. Streams keep their order. On an
 //! error or a stop nothing more is read, what is in flight ends, and what was written is made durable and told.
 
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,12 +13,15 @@ use scatterlist::{CpuAddr, Direction, Fault, Lease, Outcome, Position, Request, 
 use super::edges::Edges;
 use super::ends::Ends;
 use super::geometry::{Chunk, Unit, up};
+use super::narrow::FailedRead;
 use super::options::{CopyOptions, Observer, Phase};
 use super::report::{Report, SideReport};
 use super::state::{Filled, State};
 use super::{CopyError, CopyFailure, Side};
 use crate::device::{Class, Device};
-use crate::engine::{Completion, Engine, EngineOptions, FileId, FixedRegion, SubmitReason};
+use crate::engine::{
+    Completion, Engine, EngineOptions, FileError, FileId, FileOptions, FixedRegion, SubmitReason,
+};
 use crate::pages::{PagePool, PoolOptions, Slot};
 
 /// What a request in flight is for.
@@ -55,8 +59,8 @@ pub(super) struct Pipeline<'a> {
     pub(super) edges: Edges,
     depth: u32,
     /// Why reads are copied on the way; `None` where they are direct.
-    read_bounce: Option<String>,
-    write_bounce: Option<String>,
+    pub(super) read_bounce: Option<String>,
+    pub(super) write_bounce: Option<String>,
     /// Chunks may be written in any order.
     any_order: bool,
 }
@@ -78,6 +82,7 @@ pub(super) fn run(
         return ended(pipeline.report(options, false), Some(error));
     }
     pipeline.transfer(observer);
+    pipeline.narrow(observer);
     pipeline.write_edges(observer);
     let synced = pipeline.finish(options, observer);
     let error = pipeline.state.take_error();
@@ -111,29 +116,37 @@ impl<'a> Pipeline<'a> {
             kind: options.engine,
             depth: options.depth.saturating_mul(2).saturating_add(1),
             fixed: vec![FixedRegion::from_pool(Arc::clone(&pool))],
+            commands: [&ends.source, &ends.destination].into_iter().any(|end| wants_command_ring(&**end)),
             // Tests tell direct from bounced by what was submitted.
             log: cfg!(test),
             ..EngineOptions::default()
         })?;
         let (source, destination) = (&*ends.source, &*ends.destination);
-        let read_bounce = ends.incongruent.clone().or_else(|| refused(source));
+        let incongruent = |side| {
+            let found = ends.incongruent.as_ref().filter(|(found, _)| *found == side);
+            found.map(|(_, why)| why.clone())
+        };
+        let read_bounce = incongruent(Side::Source).or_else(|| refused(source));
+        let write_bounce = incongruent(Side::Destination).or_else(|| refused(destination));
         let read_buffered = read_bounce.is_some();
         let routes = source.routes();
         let from = match routes.direct() {
             Ok(direct) if !read_buffered => direct,
             _ => routes.buffered(),
         };
-        let from = engine.add_file(Arc::clone(from))?;
+        let from = add(&mut engine, source, from)?;
         let routes = destination.routes();
-        let to_buffered = engine.add_file(Arc::clone(routes.buffered()))?;
+        let to_buffered = add(&mut engine, destination, routes.buffered())?;
         let to = match routes.direct() {
-            Ok(direct) => engine.add_file(Arc::clone(direct))?,
-            Err(_) => to_buffered,
+            // A node for commands has one route.
+            Ok(direct) if write_bounce.is_none() && destination.commands().is_none() => {
+                engine.add_file(Arc::clone(direct))?
+            }
+            _ => to_buffered,
         };
         let side = |device: &dyn Device, direct: bool| {
             SideReport::new(device.path().display().to_string(), device.class().name(), direct)
         };
-        let write_bounce = refused(destination);
         Ok(Self {
             state: State::new(
                 side(source, !read_buffered),
@@ -200,7 +213,7 @@ impl<'a> Pipeline<'a> {
     }
 
     /// The bytes of the range as far as they are known to be wanted.
-    fn bound(&self) -> Option<u64> {
+    pub(super) fn bound(&self) -> Option<u64> {
         self.state.len.or(self.ends.len_max)
     }
 
@@ -227,7 +240,7 @@ impl<'a> Pipeline<'a> {
             }
             self.state.next_read = self.state.next_read.saturating_add(1);
             self.state.reads = self.state.reads.saturating_add(1);
-            self.state.source.requests = self.state.source.requests.saturating_add(1);
+            self.state.source.count_request(self.state.reads);
         }
     }
 
@@ -267,7 +280,7 @@ impl<'a> Pipeline<'a> {
     fn write(&mut self, filled: Filled) {
         let Filled { chunk, mut slot, mut len } = filled;
         let destination = &*self.ends.destination;
-        if destination.class() == Class::Block
+        if destination.class().is_disk()
             && let Some(capacity) = destination.len_bytes()
         {
             let room = capacity.saturating_sub(self.ends.geometry.seek.saturating_add(chunk.at));
@@ -298,12 +311,16 @@ impl<'a> Pipeline<'a> {
         let position = if destination.is_stream() { Position::Stream } else { Position::At(place.position) };
         let Some(lease) = self.lease(slot, place.slot_offset, place.len) else { return };
         let request = Request::new(lease, Direction::ToDevice, position, Op::Write { chunk, len, moved });
-        if let Err(refused) = self.engine.submit(self.to, request, destination.limits()) {
+        let limits = match self.write_bounce {
+            None => destination.limits(),
+            Some(_) => destination.routes().buffered_limits(),
+        };
+        if let Err(refused) = self.engine.submit(self.to, request, limits) {
             self.refused(Side::Destination, chunk.at, refused.reason);
             return;
         }
         self.state.writes = self.state.writes.saturating_add(1);
-        self.state.destination.requests = self.state.destination.requests.saturating_add(1);
+        self.state.destination.count_request(self.state.writes);
     }
 
     /// Says whether a block that ends a write at byte `end` may be padded: nothing that stays lies behind.
@@ -344,6 +361,7 @@ impl<'a> Pipeline<'a> {
             if !(self.state.stopped && fault.status == Status::Cancelled) {
                 let at = geometry.read(&chunk).position;
                 self.transfer_failed(Side::Source, end, at, outcome, fault);
+                self.state.read_failed(FailedRead { chunk, done: len });
             }
         } else if len < chunk.len {
             self.source_ended(end);
@@ -352,10 +370,7 @@ impl<'a> Pipeline<'a> {
             self.state.stream_end = self.state.stream_end.min(chunk.number);
             return;
         }
-        match &self.read_bounce {
-            None => self.state.source.count_direct(len),
-            Some(why) => self.state.source.count_bounced(len, why),
-        }
+        self.count_read(len);
         let filled = Filled { chunk, slot, len };
         if self.any_order {
             self.state.filled.push_back(filled);
@@ -371,6 +386,13 @@ impl<'a> Pipeline<'a> {
         {
             self.state.next_write = self.state.next_write.saturating_add(1);
             self.state.filled.push_back(next);
+        }
+    }
+
+    pub(super) fn count_read(&mut self, bytes: u64) {
+        match &self.read_bounce {
+            None => self.state.source.count_direct(bytes),
+            Some(why) => self.state.source.count_bounced(bytes, why),
         }
     }
 
@@ -424,15 +446,27 @@ impl<'a> Pipeline<'a> {
         let error = if side == Side::Destination && fault.status == broken_pipe {
             CopyError::Closed { path, bytes: at }
         } else {
-            CopyError::Transfer {
-                side,
-                path,
-                at: position.saturating_add(fault.at),
-                len: outcome.asked.saturating_sub(fault.at),
-                status: fault.status,
-            }
+            let (at, len) = (position.saturating_add(fault.at), outcome.asked.saturating_sub(fault.at));
+            CopyError::transfer(side, self.device(side), at, len, fault.status)
         };
         self.state.fail(at, error);
+    }
+}
+
+/// Says whether a ring can carry the commands of a device: NVMe's, while SCSI has only calls.
+pub(super) fn wants_command_ring(device: &dyn Device) -> bool {
+    device.class() == Class::Nvme
+}
+
+/// Adds a device by the way that its transfers go.
+pub(super) fn add<C>(
+    engine: &mut Engine<Slot, C>,
+    device: &dyn Device,
+    fd: &Arc<OwnedFd>,
+) -> Result<FileId, FileError> {
+    match device.commands() {
+        None => engine.add_file(Arc::clone(fd)),
+        Some(commands) => engine.add_commands(Arc::clone(fd), commands, FileOptions::default()),
     }
 }
 

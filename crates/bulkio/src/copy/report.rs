@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::TapeReport;
 use crate::engine::EngineReport;
 use crate::pages::PageKind;
 
@@ -49,7 +50,7 @@ pub struct Report {
 pub struct SideReport {
     /// Its name.
     pub path: String,
-    /// Its class: `file`, `block`, `pipe`, `char`.
+    /// Its class: `file`, `block`, `pipe`, `char`, `tape`.
     pub class: &'static str,
     /// Whether its middle moves by direct I/O.
     pub direct: bool,
@@ -61,11 +62,31 @@ pub struct SideReport {
     pub bounces: Vec<(String, u64)>,
     /// Requests made.
     pub requests: u64,
+    /// Most requests that were in flight at once.
+    pub in_flight_max: u32,
+    /// Blocks, filemarks and places, where it is a tape.
+    pub tape: Option<TapeReport>,
 }
 
 impl SideReport {
     pub(super) fn new(path: String, class: &'static str, direct: bool) -> Self {
-        Self { path, class, direct, direct_bytes: 0, bounced_bytes: 0, bounces: Vec::new(), requests: 0 }
+        Self {
+            path,
+            class,
+            direct,
+            direct_bytes: 0,
+            bounced_bytes: 0,
+            bounces: Vec::new(),
+            requests: 0,
+            in_flight_max: 0,
+            tape: None,
+        }
+    }
+
+    /// Counts a request, with which `in_flight` are in flight.
+    pub(super) fn count_request(&mut self, in_flight: u32) {
+        self.requests = self.requests.saturating_add(1);
+        self.in_flight_max = self.in_flight_max.max(in_flight);
     }
 
     pub(super) fn count_direct(&mut self, bytes: u64) {

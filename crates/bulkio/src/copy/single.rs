@@ -10,13 +10,15 @@ use super::{CopyError, Side};
 use crate::engine::{Completion, FileId};
 use crate::pages::Slot;
 
-/// One transfer from or to the front of a slot.
+/// One transfer from or to a slot.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Single {
     pub(super) side: Side,
     pub(super) file: FileId,
     pub(super) direction: Direction,
     pub(super) position: Position,
+    /// Where in the slot.
+    pub(super) slot_offset: u64,
     pub(super) len: u64,
 }
 
@@ -28,10 +30,14 @@ impl Pipeline<'_> {
         single: Single,
         observer: &mut dyn Observer,
     ) -> Option<(Slot, Outcome)> {
-        let Single { side, file, direction, position, len } = single;
+        let Single { side, file, direction, position, slot_offset, len } = single;
         let routes = self.device(side).routes();
-        let limits = if file == self.to { routes.limits() } else { routes.buffered_limits() };
-        let lease = self.lease(slot, 0, len)?;
+        let best = match side {
+            Side::Source => self.read_bounce.is_none(),
+            Side::Destination => self.write_bounce.is_none() && file == self.to,
+        };
+        let limits = if best { routes.limits() } else { routes.buffered_limits() };
+        let lease = self.lease(slot, slot_offset, len)?;
         let request = Request::new(lease, direction, position, Op::Single);
         if let Err(refused) = self.engine.submit(file, request, limits) {
             self.refused(side, 0, refused.reason);
@@ -41,7 +47,7 @@ impl Pipeline<'_> {
             Side::Source => &mut self.state.source,
             Side::Destination => &mut self.state.destination,
         };
-        report.requests = report.requests.saturating_add(1);
+        report.count_request(1);
         let mut stopped: Option<Instant> = None;
         loop {
             // Files and disks answer by themselves, and a ragged end that is cancelled would be lost.
@@ -76,7 +82,8 @@ impl Pipeline<'_> {
             let Some(slot) = self.pool.take() else { return };
             let len = left.min(self.ends.geometry.slot_len);
             let (side, direction) = (Side::Source, Direction::FromDevice);
-            let single = Single { side, file: self.from, direction, position: Position::Stream, len };
+            let (file, position, slot_offset) = (self.from, Position::Stream, 0);
+            let single = Single { side, file, direction, position, slot_offset, len };
             let Some((_, outcome)) = self.transfer_one(slot, single, observer) else { return };
             left = left.saturating_sub(outcome.done);
             if let Some(fault) = outcome.fault.filter(|_| !self.state.stopped) {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
+use super::narrow::FailedRead;
 use super::options::{Control, Observer, Phase, Progress};
 use super::report::SideReport;
 use super::{CopyError, geometry::Chunk};
@@ -46,6 +47,8 @@ pub(super) struct State {
     /// The first error, by the lowest byte of the range.
     error: Option<(u64, CopyError)>,
     pub(super) stopped: bool,
+    /// The read furthest in front that failed.
+    pub(super) failed_read: Option<FailedRead>,
     told: Instant,
 }
 
@@ -72,6 +75,7 @@ impl State {
             done: 0,
             error: None,
             stopped: false,
+            failed_read: None,
             told: now,
         }
     }
@@ -91,6 +95,26 @@ impl State {
     pub(super) fn fail(&mut self, at: u64, error: CopyError) {
         if self.error.as_ref().is_none_or(|(first, _)| at < *first) {
             self.error = Some((at, error));
+        }
+    }
+
+    /// Records a read that failed; the one furthest in front is kept.
+    pub(super) fn read_failed(&mut self, failed: FailedRead) {
+        if self.failed_read.is_none_or(|first| failed.chunk.at < first.chunk.at) {
+            self.failed_read = Some(failed);
+        }
+    }
+
+    /// Returns the error furthest in front.
+    pub(super) fn first_error(&self) -> Option<&CopyError> {
+        self.error.as_ref().map(|(_, error)| error)
+    }
+
+    /// States exactly what the failed read furthest in front could not read: byte `at` of the range, byte `position` of the source, and
+    /// how many bytes.
+    pub(super) fn found_bad(&mut self, at: u64, position: u64, bytes: u64, block_len: u64) {
+        if let Some((first, CopyError::Transfer { at: start, len, block, .. })) = &mut self.error {
+            (*first, *start, *len, *block) = (at, position, bytes, Some(block_len));
         }
     }
 

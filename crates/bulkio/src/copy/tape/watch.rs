@@ -1,0 +1,60 @@
+//! [`Watch`]: tells the observer how far a copy with a tape is, and hears whether to stop.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use super::super::options::{Control, Observer, Phase, Progress};
+
+/// How often the observer hears from a busy copy.
+const TELL_EVERY: Duration = Duration::from_millis(100);
+
+/// The observer of a running copy.
+pub(super) struct Watch<'a> {
+    observer: &'a mut dyn Observer,
+    pub(super) started: Instant,
+    told: Option<Instant>,
+    /// Bytes at the destination.
+    done_bytes: &'a AtomicU64,
+    pub(super) total_bytes: Option<u64>,
+    pub(super) stopped: bool,
+}
+
+impl<'a> Watch<'a> {
+    pub(super) fn new(
+        observer: &'a mut dyn Observer,
+        done_bytes: &'a AtomicU64,
+        total_bytes: Option<u64>,
+    ) -> Self {
+        Self { observer, started: Instant::now(), told: None, done_bytes, total_bytes, stopped: false }
+    }
+
+    pub(super) fn observer(&mut self) -> &mut dyn Observer {
+        self.observer
+    }
+
+    /// Bytes at the destination, the padding of a tape's last block left out.
+    pub(super) fn done_bytes(&self) -> u64 {
+        let done = self.done_bytes.load(Ordering::Relaxed);
+        self.total_bytes.map_or(done, |total| done.min(total))
+    }
+
+    /// Tells the observer, if it is time or the phase is another one. Says whether the copy is to stop.
+    pub(super) fn tell(&mut self, phase: Phase, in_flight: (u32, u32)) -> bool {
+        let due = phase != Phase::Copying || self.told.is_none_or(|told| told.elapsed() >= TELL_EVERY);
+        if !due {
+            return self.stopped;
+        }
+        self.told = Some(Instant::now());
+        let (reads_in_flight, writes_in_flight) = in_flight;
+        let progress = Progress {
+            phase,
+            done_bytes: self.done_bytes(),
+            total_bytes: self.total_bytes,
+            elapsed: self.started.elapsed(),
+            reads_in_flight,
+            writes_in_flight,
+        };
+        self.stopped |= self.observer.progress(&progress) == Control::Stop;
+        self.stopped
+    }
+}
