@@ -34,6 +34,7 @@ usage: cargo xtask <task>
   bench core      list, planner, encoders and mapping beside their peers  [--rounds N]
   bench iops      many operations in flight beside fio  [--quick] [--rounds N] [--seconds S] [--case TEXT]
                   [--target zram|loop] [--cpu N] [--engine auto|io_uring|aio|threads]
+  bench latency   a copy between two devices that answer after 20 ms beside fio, in the lab
   bench nvme      instructions of the NVMe driver for a read of 4 KiB
 
 Figures go to target/bench/*.json. BULKIO_BIN=FILE benches that file instead of the built command.";
@@ -72,6 +73,7 @@ fn run(words: &[String]) -> Result<ExitCode> {
         // The bench of that name starts these two.
         ["bench", "iops-ours", job] => bench::iops::run_ours(job),
         ["bench", "iops-keep", kind, folder] => bench::iops::keep(kind, folder),
+        ["bench", "latency"] => lab::bench("latency"),
         ["bench", "nvme", rest @ ..] => bench::nvme::run(rest),
         other => bail!("there is no task `{}`\n\n{USAGE}", other.join(" ")),
     }

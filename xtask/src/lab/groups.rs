@@ -68,59 +68,137 @@ pub(super) const GROUPS: &[Group] = &[
         about: "block devices that are late or fail: dm-delay, dm-flakey",
         images: &[],
         devices: &[],
-        modules: &["brd rd_nr=2 rd_size=16384", "dm_delay", "dm_flakey"],
+        modules: &["brd rd_nr=4 rd_size=16384", "dm_delay", "dm_flakey"],
         setup: "",
         programs: &[DMSETUP],
         tests: &[tests("lab", &["dm::"], 5)],
     },
     Group {
         name: "nvme",
-        about: "the block node of an NVMe disk with short transfers",
-        images: &[("nvme", 64)],
+        about: "an NVMe disk with short transfers, by its block node and by passthrough",
+        images: &[("nvme", 64), ("blocks", 16), ("metadata", 16), ("bad", 16)],
         devices: &[
             "-drive",
             "file=FOLDER/nvme,if=none,id=nvme,format=raw,cache=unsafe",
+            "-drive",
+            "file=FOLDER/blocks,if=none,id=blocks,format=raw,cache=unsafe",
+            "-drive",
+            "file=FOLDER/metadata,if=none,id=metadata,format=raw,cache=unsafe",
+            // Reads of the sector 2048 fail.
+            "-drive",
+            "if=none,id=bad,format=raw,cache=unsafe,file.driver=blkdebug,file.image.driver=file,\
+             file.image.filename=FOLDER/bad,file.inject-error.0.event=read_aio,file.inject-error.0.sector=2048,\
+             file.inject-error.0.errno=5",
             "-device",
-            "nvme,serial=lab,drive=nvme,mdts=5",
+            "nvme,id=nvme,serial=lab,mdts=5",
+            "-device",
+            "nvme-ns,bus=nvme,nsid=1,drive=nvme",
+            "-device",
+            "nvme-ns,bus=nvme,nsid=2,drive=blocks,logical_block_size=4096,physical_block_size=4096",
+            "-device",
+            "nvme-ns,bus=nvme,nsid=3,drive=metadata,ms=8",
+            "-device",
+            "nvme-ns,bus=nvme,nsid=4,drive=bad",
         ],
         modules: &["nvme"],
         setup: "",
-        programs: &[],
-        // One after the other: they count commands.
-        tests: &[tests("lab", &["nvme::", "--test-threads=1"], 5)],
+        programs: &[("fio", "fio")],
+        tests: &[
+            // One after the other: they count commands.
+            tests("lab", &["nvme::", "nvme_commands::", "--test-threads=1"], 10),
+            tests("lab", &["nvme_fio::", "--nocapture"], 5),
+            tests("lab", &["nvme_removed::"], 5),
+        ],
     },
     Group {
         name: "scsi",
-        about: "the block node of a SCSI disk with ten bad sectors",
+        about: "SCSI disks with ten bad sectors each: the block node, and commands through every door",
         images: &[],
         devices: &[],
-        // opts=2: the sectors from 4660 on, ten of them, cannot be read.
-        modules: &["sd_mod", "scsi_debug dev_size_mb=16 opts=2"],
-        setup: "",
+        // opts=2: the sectors from 4660 on, ten of them, cannot be read. Four disks that share their memory, so that one can be
+        // taken away.
+        modules: &["sd_mod", "sg allow_dio=1", "scsi_debug dev_size_mb=16 num_tgts=4 opts=2"],
+        setup: include_str!("../../../lab/scsi.sh"),
         programs: &[],
-        tests: &[tests("lab", &["scsi::"], 5)],
+        // Commands one after the other: they are counted, and faults are injected.
+        tests: &[
+            tests("lab", &["scsi::"], 5),
+            tests("lab", &["scsi_copy::", "scsi_generic::", "--test-threads=1"], 10),
+        ],
+    },
+    Group {
+        name: "matrix",
+        about: "copies from every class to every other: two each of RAM disks, SCSI disks, NVMe disks, tapes",
+        images: &[("nvme0", 16), ("nvme1", 16)],
+        devices: &[
+            "-drive",
+            "file=FOLDER/nvme0,if=none,id=nvme0,format=raw,cache=unsafe",
+            "-device",
+            "nvme,serial=lab0,drive=nvme0,mdts=5",
+            "-drive",
+            "file=FOLDER/nvme1,if=none,id=nvme1,format=raw,cache=unsafe",
+            "-device",
+            "nvme,serial=lab1,drive=nvme1,mdts=5",
+        ],
+        modules: &[
+            "sd_mod",
+            "sg allow_dio=1",
+            "scsi_debug add_host=2 per_host_store=1 dev_size_mb=8",
+            "brd rd_nr=2 rd_size=8192",
+            "nvme",
+            "crc32c_generic",
+            "iscsi_tcp",
+            "st",
+        ],
+        setup: include_str!("../../../lab/tape.sh"),
+        programs: &[("tgtd", "tgt"), ("iscsid", "open-iscsi")],
+        // One after the other: they count what the kernel does.
+        tests: &[tests("lab", &["matrix::", "--test-threads=1"], 15)],
     },
     Group {
         name: "classes",
-        about: "the classes that have no tests of their own yet are there: tape, video, sound",
+        about: "the classes that have no tests of their own yet are there: video, sound",
         images: &[],
         devices: &[],
-        // Without crc32c the login of the tape's initiator fails.
-        modules: &["crc32c_generic", "iscsi_tcp", "st", "sg allow_dio=1", "vivid n_devs=1", "snd_aloop"],
+        modules: &["vivid n_devs=1", "snd_aloop"],
+        setup: "",
+        programs: &[],
+        tests: &[tests("lab", &["classes::"], 5)],
+    },
+    Group {
+        name: "tape",
+        about: "four tape drives, emulated by tgt: records, filemarks, copies, and everything that can be in the way",
+        images: &[],
+        devices: &[],
+        // Without crc32c the login of the initiator fails.
+        modules: &["crc32c_generic", "iscsi_tcp", "st", "sg"],
         setup: include_str!("../../../lab/tape.sh"),
         programs: &[("tgtd", "tgt"), ("iscsid", "open-iscsi"), ("mt", "mt-st")],
-        tests: &[tests("lab", &["classes::"], 5)],
+        // One after the other: a drive has one user at a time.
+        tests: &[tests("lab", &["tape::", "--test-threads=1"], 10)],
     },
 ];
 
-/// The groups with these names; all without names.
+/// Groups that measure: `cargo xtask bench` runs them, never the tests.
+pub(super) const BENCHES: &[Group] = &[Group {
+    name: "latency",
+    about: "a copy between two devices that answer after 20 ms, beside fio",
+    images: &[],
+    devices: &[],
+    modules: &["brd rd_nr=2 rd_size=262144", "dm_delay"],
+    setup: "",
+    programs: &[DMSETUP, ("fio", "fio")],
+    tests: &[tests("lab", &["latency::", "--nocapture"], 10)],
+}];
+
+/// The groups with these names; all without names, but for those that measure.
 pub(super) fn named(names: &[&str]) -> anyhow::Result<Vec<&'static Group>> {
     if names.is_empty() {
         return Ok(GROUPS.iter().collect());
     }
     let find = |name: &&str| {
         let all = || GROUPS.iter().map(|group| group.name).collect::<Vec<_>>().join(", ");
-        let found = GROUPS.iter().find(|group| group.name == *name);
+        let found = GROUPS.iter().chain(BENCHES).find(|group| group.name == *name);
         found.ok_or_else(|| anyhow::anyhow!("there is no group `{name}`; there are {}", all()))
     };
     names.iter().map(find).collect()
@@ -141,10 +219,11 @@ mod tests {
 
     #[test]
     fn names_are_distinct_and_make_folders() {
-        for (at, group) in GROUPS.iter().enumerate() {
+        let groups: Vec<_> = GROUPS.iter().chain(BENCHES).collect();
+        for (at, group) in groups.iter().enumerate() {
             assert!(group.name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit()));
             assert!(
-                GROUPS[..at].iter().all(|other| other.name != group.name),
+                groups[..at].iter().all(|other| other.name != group.name),
                 "{} is there twice",
                 group.name
             );

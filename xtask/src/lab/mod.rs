@@ -60,6 +60,16 @@ pub(crate) fn test(workspace: &Workspace, step: &mut Step) -> Result<()> {
     run_groups(workspace, &groups::named(&[])?, step)
 }
 
+/// Runs a group that measures, and prints what its tests said about `name`.
+pub(crate) fn bench(name: &str) -> Result<ExitCode> {
+    let code = run(&[name])?;
+    let log = Workspace::find()?.target.join("lab/groups").join(name).join("output.log");
+    let said = std::fs::read_to_string(&log).with_context(|| format!("cannot read {}", log.display()))?;
+    let start = format!("{name}: ");
+    said.lines().filter(|line| line.starts_with(&start)).for_each(|line| println!("{line}"));
+    Ok(code)
+}
+
 /// Gives a person a prompt in the guest, with the devices of the group `name`, or without any.
 pub(crate) fn shell(name: Option<&str>) -> Result<ExitCode> {
     let group = match name {

@@ -1,47 +1,15 @@
 //! The classes that the library has no code for yet are in the lab, and work.
 
-use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::fs;
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
-use std::process::Command;
 
 use crate::or_skip;
-use crate::support::{content, in_lab};
+use crate::support::in_lab;
 
 fn assert_character_device(node: &str) {
     let found = fs::metadata(node).unwrap_or_else(|error| panic!("{node}: {error}"));
     assert!(found.file_type().is_char_device(), "{node}");
-}
-
-fn mt(words: &[&str]) {
-    let output = Command::new("mt").args(["-f", "/dev/nst0"]).args(words).output().unwrap();
-    assert!(output.status.success(), "mt {words:?}: {}", String::from_utf8_lossy(&output.stderr));
-}
-
-#[test]
-fn a_tape_holds_what_was_written_to_it() {
-    const NAME: &str = "classes::a_tape_holds_what_was_written_to_it";
-    const BLOCK: usize = 10_240;
-    or_skip!(NAME, in_lab("classes"));
-    assert_character_device("/dev/nst0");
-    let bytes = content(8 * BLOCK);
-    // Blocks of any length.
-    mt(&["setblk", "0"]);
-    let mut tape = File::options().write(true).open("/dev/nst0").unwrap();
-    for block in bytes.chunks(BLOCK) {
-        assert_eq!(tape.write(block).unwrap(), BLOCK);
-    }
-    // Closing writes a filemark.
-    drop(tape);
-    mt(&["rewind"]);
-    let mut tape = File::open("/dev/nst0").unwrap();
-    let mut read = vec![0; BLOCK];
-    for block in bytes.chunks(BLOCK) {
-        assert_eq!(tape.read(&mut read).unwrap(), BLOCK);
-        assert!(read == block);
-    }
-    assert_eq!(tape.read(&mut read).unwrap(), 0, "the filemark");
 }
 
 #[test]

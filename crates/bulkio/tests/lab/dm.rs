@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
+use bulkio::copy::{CopyOptions, End, Silent, copy};
 use bulkio::direct::{File, TransferErrorKind};
 use bulkio::engine::EngineOptions;
 use scatterlist::Direction::FromDevice;
@@ -53,6 +54,20 @@ fn read_held(engine: &mut TestEngine, gate: &Mapper, quarantine: &Quarantine) {
     }
     engine.start().unwrap();
     gate.wait_held(3);
+}
+
+#[test]
+fn a_copy_between_late_devices_keeps_both_sides_at_depth() {
+    const NAME: &str = "dm::a_copy_between_late_devices_keeps_both_sides_at_depth";
+    or_skip!(NAME, in_lab("dm"));
+    let late = |name: &str, disk: &str| Mapper::new(name, &format!("0 32768 delay {disk} 0 20\n"));
+    let bytes = content(16 << 20);
+    fill(Path::new("/dev/ram2"), 0, &bytes);
+    let (from, to) = (late("busy-from", "/dev/ram2"), late("busy-to", "/dev/ram3"));
+    let options = CopyOptions { depth: 3, block_len: 256 << 10, ..CopyOptions::default() };
+    let report = copy(End::Path(&from.node()), End::Path(&to.node()), &options, &mut Silent).unwrap();
+    assert_eq!((report.source.in_flight_max, report.destination.in_flight_max), (3, 3), "{report:?}");
+    assert!(std::fs::read("/dev/ram3").unwrap() == bytes);
 }
 
 #[test]

@@ -9,6 +9,18 @@ mod common;
 mod dm;
 #[path = "../faulty/mod.rs"]
 mod faulty;
+mod latency;
+mod matrix;
 mod nvme;
+mod nvme_commands;
+mod nvme_fio;
+mod nvme_removed;
+mod oracle;
+#[path = "../../../bulkio-cli/tests/residency/mod.rs"]
+mod residency;
 mod scsi;
+mod scsi_copy;
+mod scsi_generic;
+mod signalled;
 mod support;
+mod tape;

@@ -1,6 +1,6 @@
 //! The block node of an NVMe disk that takes 128 KiB a command (QEMU's `mdts=5`, in pages of 4 KiB).
 
-use std::path::Path;
+use std::path::PathBuf;
 
 use bulkio::probe::probe_path;
 use scatterlist::Direction::FromDevice;
@@ -9,9 +9,14 @@ use scatterlist::{Force, LimitId, Outcome};
 
 use crate::faulty::Quarantine;
 use crate::or_skip;
-use crate::support::{ENGINES, add, content, engine, fill, in_lab, next, numbers, sysfs, wait_until};
+use crate::support::{
+    ENGINES, add, content, engine, fill, in_lab, namespace, next, numbers, sysfs, wait_until,
+};
 
-const NODE: &str = "/dev/nvme0n1";
+/// The namespace that these tests are about.
+fn node() -> PathBuf {
+    PathBuf::from(format!("/dev/nvme{}", namespace(1)))
+}
 
 /// Longest transfer of a command: NVM Express Base Specification 2.0, figure 275, MDTS.
 const COMMAND_BYTES: u64 = 4096 << 5;
@@ -22,7 +27,7 @@ const PAGE: usize = 4096;
 fn the_queue_states_the_controllers_limits() {
     const NAME: &str = "nvme::the_queue_states_the_controllers_limits";
     or_skip!(NAME, in_lab("nvme"));
-    let probe = probe_path(Path::new(NODE)).unwrap();
+    let probe = probe_path(&node()).unwrap();
     let queue = |id| {
         let limit = probe.queue.get(id).expect("sysfs states it");
         assert_eq!(limit.force, Force::Soft);
@@ -43,7 +48,7 @@ fn scattered_pages_are_read_in_as_few_commands_as_the_limits_allow() {
     const NAME: &str = "nvme::scattered_pages_are_read_in_as_few_commands_as_the_limits_allow";
     const LEN: usize = 1 << 20;
     or_skip!(NAME, in_lab("nvme"));
-    let (node, pages) = (Path::new(NODE), LEN / PAGE);
+    let (node, pages) = (&*node(), LEN / PAGE);
     fill(node, 0, &content(LEN));
     let limits = probe_path(node).unwrap().limits;
     // Reads that the device has done (`Documentation/block/stat.rst`).
@@ -74,7 +79,7 @@ fn scattered_pages_are_read_in_as_few_commands_as_the_limits_allow() {
 fn pieces_with_gaps_are_read_all_the_same() {
     const NAME: &str = "nvme::pieces_with_gaps_are_read_all_the_same";
     or_skip!(NAME, in_lab("nvme"));
-    let node = Path::new(NODE);
+    let node = &*node();
     // Behind what the other tests have.
     let (at, len) = (8 << 20, 64 * 512);
     fill(node, at, &content(len));

@@ -81,6 +81,21 @@ pub(crate) fn fill(node: &Path, at: u64, bytes: &[u8]) {
     file.sync_all().unwrap();
 }
 
+/// The name that a namespace of the lab's NVMe disk has, without "nvme" or "ng": the kernel counts them as it finds them.
+pub(crate) fn namespace(nsid: u64) -> String {
+    let mut found = None;
+    wait_until(&format!("namespace {nsid} is there"), || {
+        let entries = fs::read_dir("/sys/class/block").unwrap().flatten();
+        let is_it = |entry: &fs::DirEntry| {
+            fs::read_to_string(entry.path().join("nsid")).is_ok_and(|text| text.trim().parse() == Ok(nsid))
+        };
+        let node = entries.into_iter().find(is_it).map(|entry| entry.file_name().into_string().unwrap());
+        found = node.and_then(|node| node.strip_prefix("nvme").map(str::to_owned));
+        found.as_ref().is_some_and(|name| Path::new(&format!("/dev/ng{name}")).exists())
+    });
+    found.unwrap()
+}
+
 /// The folder in sysfs of a block device.
 pub(crate) fn sysfs(node: &Path) -> PathBuf {
     let number = fs::metadata(node).unwrap().rdev();
@@ -94,7 +109,7 @@ pub(crate) fn numbers(file: &Path) -> Vec<u64> {
 }
 
 /// Looks until it is so.
-pub(crate) fn wait_until(what: &str, is_so: impl Fn() -> bool) {
+pub(crate) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
     let deadline = Instant::now() + SOON;
     while !is_so() {
         assert!(Instant::now() < deadline, "{} s are over, and still not: {what}", SOON.as_secs());
