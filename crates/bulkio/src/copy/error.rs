@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-use scatterlist::{StackError, Status};
+use scatterlist::{Fault, StackError, Status};
 
 use super::Report;
 use crate::device::guard::Refusal;
@@ -384,6 +384,24 @@ fn advice(why: &PrepareError) -> &'static str {
 }
 
 impl CopyError {
+    /// Makes the error of a fault in a request of `asked` bytes that began at byte `position` of a side. `bytes` is what was copied before,
+    /// for a stream whose reader went away.
+    pub(super) fn of_fault(
+        side: Side,
+        device: &dyn Device,
+        position: u64,
+        asked: u64,
+        fault: Fault,
+        bytes: u64,
+    ) -> Self {
+        let broken_pipe = Status::Errno(rustix::io::Errno::PIPE.raw_os_error().unsigned_abs());
+        if side == Side::Destination && fault.status == broken_pipe {
+            return Self::Closed { path: device.path().to_owned(), bytes };
+        }
+        let (at, len) = (position.saturating_add(fault.at), asked.saturating_sub(fault.at));
+        Self::transfer(side, device, at, len, fault.status)
+    }
+
     /// Makes the error of a transfer of `len` bytes from byte `at` of a side on.
     pub(super) fn transfer(side: Side, device: &dyn Device, at: u64, len: u64, status: Status) -> Self {
         let meaning = match status {

@@ -441,14 +441,7 @@ impl<'a> Pipeline<'a> {
         outcome: Outcome,
         fault: Fault,
     ) {
-        let path = self.device(side).path().to_owned();
-        let broken_pipe = Status::Errno(rustix::io::Errno::PIPE.raw_os_error().unsigned_abs());
-        let error = if side == Side::Destination && fault.status == broken_pipe {
-            CopyError::Closed { path, bytes: at }
-        } else {
-            let (at, len) = (position.saturating_add(fault.at), outcome.asked.saturating_sub(fault.at));
-            CopyError::transfer(side, self.device(side), at, len, fault.status)
-        };
+        let error = CopyError::of_fault(side, self.device(side), position, outcome.asked, fault, at);
         self.state.fail(at, error);
     }
 }

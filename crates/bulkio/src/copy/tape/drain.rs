@@ -403,14 +403,8 @@ impl<'a> Drain<'a> {
         if self.ring.is_stopped() && fault.status == Status::Cancelled {
             return;
         }
-        let path = open.target.device.path().to_owned();
-        let broken_pipe = Status::Errno(rustix::io::Errno::PIPE.raw_os_error().unsigned_abs());
-        let error = if fault.status == broken_pipe {
-            CopyError::Closed { path, bytes: self.done_bytes.load(Ordering::Relaxed) }
-        } else {
-            let (at, len) = (op.at.saturating_add(fault.at), outcome.asked.saturating_sub(fault.at));
-            CopyError::transfer(Side::Destination, &*open.target.device, at, len, fault.status)
-        };
+        let (device, bytes) = (&*open.target.device, self.done_bytes.load(Ordering::Relaxed));
+        let error = CopyError::of_fault(Side::Destination, device, op.at, outcome.asked, fault, bytes);
         self.error.get_or_insert(error);
     }
 

@@ -245,19 +245,17 @@ fn open_existing(
     seen: &Seen,
 ) -> Result<Option<OpenedDestination>, Refusal> {
     let refused = |errno| Refusal::Open { path: path.to_owned(), role: Role::Destination, errno };
+    let number = DeviceNumber { major: seen.statx.stx_rdev_major, minor: seen.statx.stx_rdev_minor };
+    let takes_commands = seen.kind == EndKind::CharDevice
+        && CharFolder::find(host, number).is_some_and(|folder| folder.class().takes_commands());
     let flags = match (seen.kind, options.access) {
         (EndKind::File | EndKind::BlockDevice, Access::ReadWrite) => OFlags::RDWR,
         // Commands go both ways.
-        (EndKind::CharDevice, _) if takes_commands(host, seen) => OFlags::RDWR,
+        _ if takes_commands => OFlags::RDWR,
         _ => OFlags::WRONLY,
     };
-    let number = DeviceNumber { major: seen.statx.stx_rdev_major, minor: seen.statx.stx_rdev_minor };
-    let (claim, warnings) = match seen.kind {
-        EndKind::CharDevice if takes_commands(host, seen) => {
-            sibling::hold(host, path, number, options.claim)?
-        }
-        _ => (None, Vec::new()),
-    };
+    let (claim, warnings) =
+        if takes_commands { sibling::hold(host, path, number, options.claim)? } else { (None, Vec::new()) };
     if seen.kind != EndKind::BlockDevice {
         let fd = open_seen(path, flags, seen).map_err(refused)?;
         return Ok(fd.map(|fd| OpenedDestination { fd, claim, created: false, kind: seen.kind, warnings }));
@@ -281,12 +279,6 @@ fn open_existing(
         Err(Errno::BUSY) => Err(Refusal::ClaimedForGood { path, claims }),
         Err(errno) => Err(Refusal::Open { path, role: Role::Destination, errno }),
     }
-}
-
-/// Says whether a character device takes commands, in place of writes.
-fn takes_commands(host: &Host, seen: &Seen) -> bool {
-    let number = DeviceNumber { major: seen.statx.stx_rdev_major, minor: seen.statx.stx_rdev_minor };
-    CharFolder::find(host, number).is_some_and(|folder| folder.class().takes_commands())
 }
 
 /// Creates a missing file, unless its name stands among the device nodes; `None` when somebody else was faster.

@@ -44,18 +44,20 @@ fn record(node: &str, mode: u32, bytes: &[u8]) {
     ready(node, mode);
 }
 
-fn run(from: &Path, to: &Path, sides: Sides, seek: usize, mode: u32) -> Report {
+/// What all of these copies are asked, in a mode of the tape.
+fn options(mode: u32, passthrough: Sides) -> CopyOptions {
     let block_len = (mode == 0).then_some(u32::try_from(BLOCK).unwrap());
-    let options = CopyOptions {
+    CopyOptions {
         block_len: super::REQUEST,
         depth: 4,
-        seek: seek as u64,
-        truncate: false,
-        passthrough: sides,
+        passthrough,
         tape: TapeCopy { block_len, buffer_len: 4 << 20, ..TapeCopy::default() },
         ..CopyOptions::default()
-    };
-    copy(End::Path(from), End::Path(to), &options, &mut Silent)
+    }
+}
+
+fn run(from: &Path, to: &Path, options: &CopyOptions) -> Report {
+    copy(End::Path(from), End::Path(to), options, &mut Silent)
         .unwrap_or_else(|failure| panic!("{} to {}: {failure}", from.display(), to.display()))
 }
 
@@ -90,7 +92,8 @@ fn to_device(mode: u32, to: &Place, mapped: &MappedMemory) {
         let drain = Drain::of(to);
         debug(true);
         let sides = Sides { source: false, destination: to.kind == Kind::SgIo };
-        let report = run(Path::new(FROM), &to.node, sides, seek, mode);
+        let options = CopyOptions { seek: seek as u64, truncate: false, ..options(mode, sides) };
+        let report = run(Path::new(FROM), &to.node, &options);
         debug(false);
         let mapped_bytes = mapped.take().iter().sum::<u64>() - opened;
         check_sums(&report.source, len, &what);
@@ -116,8 +119,8 @@ fn from_device(from: &Place, mode: u32, mapped: &MappedMemory) {
         let feeder = feed(from);
         debug(true);
         let sides = Sides { source: from.kind == Kind::SgIo, destination: false };
-        let options_count = len as u64;
-        let report = run_counted(&from.node, sides, options_count, mode);
+        let options = CopyOptions { count: Some(len as u64), ..options(mode, sides) };
+        let report = run(&from.node, Path::new(TO), &options);
         debug(false);
         feeder.map(|feeder| feeder.join().unwrap());
         let mapped_bytes = mapped.take().iter().sum::<u64>() - opened;
@@ -129,20 +132,6 @@ fn from_device(from: &Place, mode: u32, mapped: &MappedMemory) {
         }
         check_written(&bytes[..len], mode, &what);
     }
-}
-
-fn run_counted(from: &Path, sides: Sides, count: u64, mode: u32) -> Report {
-    let block_len = (mode == 0).then_some(u32::try_from(BLOCK).unwrap());
-    let options = CopyOptions {
-        block_len: super::REQUEST,
-        depth: 4,
-        count: Some(count),
-        passthrough: sides,
-        tape: TapeCopy { block_len, buffer_len: 4 << 20, ..TapeCopy::default() },
-        ..CopyOptions::default()
-    };
-    copy(End::Path(from), End::Path(Path::new(TO)), &options, &mut Silent)
-        .unwrap_or_else(|failure| panic!("{} to a tape: {failure}", from.display()))
 }
 
 /// The second tape holds one file of these bytes, in blocks of its mode.
@@ -175,7 +164,8 @@ fn tapes_to_every_class_and_back() {
         record(FROM, from, &bytes);
         ready(TO, to);
         debug(true);
-        let report = run(Path::new(FROM), Path::new(TO), Sides::default(), 0, from);
+        let options = CopyOptions { truncate: false, ..options(from, Sides::default()) };
+        let report = run(Path::new(FROM), Path::new(TO), &options);
         debug(false);
         check_tape(&report.source, "st0", &what);
         check_tape(&report.destination, "st1", &what);
