@@ -62,7 +62,7 @@ impl Pipeline<'_> {
                     let (lease, _) = request.into_parts();
                     return lease.into_owners().next().map(|slot| (slot, outcome));
                 }
-                Ok(Some(Completion::Flush { .. })) => {}
+                Ok(Some(Completion::Flush { .. } | Completion::Ready { .. })) => {}
                 Ok(None) => self.state.tell(observer, Phase::Copying, true),
                 Err(error) => {
                     self.state.fail(0, CopyError::from(error));

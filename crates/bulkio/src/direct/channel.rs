@@ -345,6 +345,8 @@ impl<E: DerefMut<Target = JobEngine>, P> Channel<E, P> {
                 }
                 return;
             }
+            // No job watches a file.
+            Completion::Ready { .. } => return,
         };
         let (lease, mut tags) = request.into_parts();
         if let Some(tag) = tags.next() {

@@ -1,6 +1,6 @@
 //! What comes out of an engine: a [`Completion`] under the [`Token`] of its submission.
 
-use scatterlist::{CpuAddr, Fault, Outcome, Request};
+use scatterlist::{CpuAddr, Direction, Fault, Outcome, Request};
 
 use super::{FileId, FlushKind};
 
@@ -8,7 +8,7 @@ use super::{FileId, FlushKind};
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Token(pub(super) u64);
 
-/// A request or a flush that is over.
+/// A request, a flush or a watch that is over.
 #[derive(Debug)]
 pub enum Completion<O, C> {
     /// A transfer is over; its request, and with it the memory, comes back.
@@ -34,14 +34,25 @@ pub enum Completion<O, C> {
         /// How it failed, if it did.
         fault: Option<Fault>,
     },
+    /// A watch is over: the file is ready, or has an error or a hang-up to tell.
+    Ready {
+        /// The number it was submitted under.
+        token: Token,
+        /// The file.
+        file: FileId,
+        /// For what it was watched.
+        direction: Direction,
+        /// Why it is not known whether the file is ready: the watch was cancelled, most likely.
+        fault: Option<Fault>,
+    },
 }
 
 impl<O, C> Completion<O, C> {
-    /// Returns the number that the request or flush was submitted under.
+    /// Returns the number that it was submitted under.
     #[must_use]
     pub const fn token(&self) -> Token {
         match self {
-            Self::Transfer { token, .. } | Self::Flush { token, .. } => *token,
+            Self::Transfer { token, .. } | Self::Flush { token, .. } | Self::Ready { token, .. } => *token,
         }
     }
 
@@ -49,7 +60,7 @@ impl<O, C> Completion<O, C> {
     #[must_use]
     pub const fn file(&self) -> FileId {
         match self {
-            Self::Transfer { file, .. } | Self::Flush { file, .. } => *file,
+            Self::Transfer { file, .. } | Self::Flush { file, .. } | Self::Ready { file, .. } => *file,
         }
     }
 
@@ -58,7 +69,7 @@ impl<O, C> Completion<O, C> {
     pub const fn fault(&self) -> Option<Fault> {
         match self {
             Self::Transfer { outcome, .. } => outcome.fault,
-            Self::Flush { fault, .. } => *fault,
+            Self::Flush { fault, .. } | Self::Ready { fault, .. } => *fault,
         }
     }
 }

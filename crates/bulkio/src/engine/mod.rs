@@ -55,7 +55,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use scatterlist::{CpuAddr, Limits, Request};
+use scatterlist::{CpuAddr, Direction, Limits, Request};
 
 use backend::{Backend, Reaped, Woken};
 use files::Files;
@@ -269,6 +269,21 @@ impl<O: 'static, C> Engine<O, C> {
     pub fn flush(&mut self, file: FileId, kind: FlushKind) -> Result<Token, SubmitReason> {
         let entry = self.files.get_mut(file).ok_or(SubmitReason::UnknownFile { file })?;
         let token = self.table.insert_flush(entry, file, kind)?;
+        entry.in_flight = entry.in_flight.saturating_add(1);
+        self.table.pump(&mut self.backend);
+        Ok(token)
+    }
+
+    /// Watches a file until it can be read (`FromDevice`) or written without waiting, or has an error to tell; completes as
+    /// [`Completion::Ready`], once. A file that is always ready is ready at once.
+    ///
+    /// This is for devices whose data come by calls of their own, so that one wait is for them and for transfers alike.
+    ///
+    /// # Errors
+    /// [`SubmitReason::Full`], [`SubmitReason::UnknownFile`].
+    pub fn watch(&mut self, file: FileId, direction: Direction) -> Result<Token, SubmitReason> {
+        let entry = self.files.get_mut(file).ok_or(SubmitReason::UnknownFile { file })?;
+        let token = self.table.insert_watch(entry, file, direction)?;
         entry.in_flight = entry.in_flight.saturating_add(1);
         self.table.pump(&mut self.backend);
         Ok(token)

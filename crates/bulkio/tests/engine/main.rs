@@ -64,7 +64,8 @@ suite! {
         nonblocking_pipe_is_waited_for
         both_ends_of_one_pipe
         many_empty_pipes_hold_nobody_up
-        a_named_pipe_that_nobody_reads_can_be_given_up;
+        a_named_pipe_that_nobody_reads_can_be_given_up
+        a_watch_ends_when_there_is_something;
     cancel:
         dropped_with_reads_in_flight
         leaked_past_the_drain_bound

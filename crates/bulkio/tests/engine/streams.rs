@@ -5,7 +5,7 @@ use std::io::Read;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bulkio::engine::{EngineChoice, FileOptions, ShortTransfer};
+use bulkio::engine::{Completion, EngineChoice, FileOptions, ShortTransfer};
 use rustix::io::write;
 use rustix::pipe::{PipeFlags, pipe_with};
 use scatterlist::Direction::{FromDevice, ToDevice};
@@ -13,7 +13,7 @@ use scatterlist::Position::{At, Stream};
 use scatterlist::{Fault, LimitId, Limits, Outcome, Status};
 
 use crate::common::storage_dir;
-use crate::support::{Mapping, engine, errno, file, next, pattern, pipe, run};
+use crate::support::{Mapping, engine, errno, file, next, over, pattern, pipe, run};
 
 pub(crate) fn write_to_a_closed_pipe(kind: EngineChoice) {
     let mut engine = engine(kind, 4);
@@ -159,4 +159,38 @@ pub(crate) fn a_named_pipe_that_nobody_reads_can_be_given_up(kind: EngineChoice)
     assert!(rest == memory.bytes()[3000..][..rest.len()]);
     rustix::io::ioctl_fionbio(&reader, true).unwrap();
     assert!(reader.read(&mut first).is_err(), "more was written than counted");
+}
+
+/// A watch ends when there is something, also beside transfers, moves no byte, and can be taken back.
+pub(crate) fn a_watch_ends_when_there_is_something(kind: EngineChoice) {
+    let mut engine = engine(kind, 4);
+    let (read_end, write_end) = pipe();
+    let id = engine.add_file(Arc::clone(&read_end)).unwrap();
+    let disk = engine.add_file(file(libc::O_RDONLY, &[3; 4096])).unwrap();
+    let memory = Mapping::new(4096);
+    let token = engine.watch(id, FromDevice).unwrap();
+    engine.submit(disk, memory.request(&[(0, 4096)], FromDevice, At(0)), &Limits::default()).unwrap();
+    assert_eq!(next(&mut engine).1, Outcome::whole(4096));
+    assert!(engine.wait_timeout(Duration::from_millis(20)).unwrap().is_none());
+    write(&*write_end, b"come").unwrap();
+    let Completion::Ready { token: same, file, direction, fault } = over(&mut engine) else {
+        panic!("not a watch")
+    };
+    assert_eq!((same, file, direction, fault), (token, id, FromDevice, None));
+    // What is there already is ready at once, and an end is ready too.
+    engine.watch(id, FromDevice).unwrap();
+    assert_eq!(over(&mut engine).fault(), None);
+    let mut bytes = [0; 8];
+    assert_eq!(rustix::io::read(&read_end, &mut bytes), Ok(4));
+    let token = engine.watch(id, FromDevice).unwrap();
+    assert!(engine.wait_timeout(Duration::from_millis(20)).unwrap().is_none());
+    assert!(engine.cancel_request(token));
+    let fault = over(&mut engine).fault();
+    assert_eq!(fault.map(|fault| fault.status), Some(Status::Cancelled));
+    engine.watch(id, FromDevice).unwrap();
+    drop(write_end);
+    assert_eq!((over(&mut engine).fault(), engine.in_flight()), (None, 0));
+    // A file is always ready.
+    engine.watch(disk, FromDevice).unwrap();
+    assert_eq!(over(&mut engine).fault(), None);
 }

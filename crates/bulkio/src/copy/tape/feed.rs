@@ -249,7 +249,7 @@ impl Feed<'_> {
             let outcome = loop {
                 match self.engine.wait_or_wake(Some(WAIT))? {
                     Some(Completion::Transfer { outcome, .. }) => break outcome,
-                    Some(Completion::Flush { .. }) => {}
+                    Some(Completion::Flush { .. } | Completion::Ready { .. }) => {}
                     None if watch.tell(Phase::Copying, (1, 0)) => self.engine.cancel(),
                     None => {}
                 }

@@ -169,12 +169,35 @@ impl<O, C> Table<O, C> {
         kind: FlushKind,
     ) -> Result<Token, SubmitReason> {
         let token = self.upcoming();
+        let flush = Completion::Flush { token, file: id, kind, fault: None };
+        self.insert_without_bytes(file, id, flush, Direction::ToDevice)
+    }
+
+    /// Puts a watch into a free slot.
+    pub(super) fn insert_watch(
+        &mut self,
+        file: &File,
+        id: FileId,
+        direction: Direction,
+    ) -> Result<Token, SubmitReason> {
+        let token = self.upcoming();
+        let watch = Completion::Ready { token, file: id, direction, fault: None };
+        self.insert_without_bytes(file, id, watch, direction)
+    }
+
+    fn insert_without_bytes(
+        &mut self,
+        file: &File,
+        id: FileId,
+        work: Completion<O, C>,
+        direction: Direction,
+    ) -> Result<Token, SubmitReason> {
         let Some(&index) = self.free.last() else { return Err(self.full()) };
         let Some(slot) = self.slots.get_mut(index as usize) else { return Err(self.full()) };
         slot.parts.push(Part::new(0, Position::Stream, 0));
-        slot.direction = Direction::ToDevice;
+        slot.direction = direction;
         slot.lane = None;
-        slot.work = Some(Completion::Flush { token, file: id, kind, fault: None });
+        slot.work = Some(work);
         Ok(self.occupy(index, file, id))
     }
 
@@ -414,7 +437,7 @@ impl<O, C> Table<O, C> {
                 };
                 *count = count.saturating_add(over.done);
             }
-            Some(Completion::Flush { fault, .. }) => *fault = over.fault,
+            Some(Completion::Flush { fault, .. } | Completion::Ready { fault, .. }) => *fault = over.fault,
             None => {}
         }
         // The share of the file stays for the next request, which is most often one for the same.

@@ -120,8 +120,8 @@ impl<O, C> Slot<O, C> {
         }
         let faults = self.parts.iter().filter_map(|part| part.fault);
         let first = faults.min_by_key(|(at, _)| *at).map(|(at, status)| Fault { at, status });
-        let flush = matches!(self.work, Some(Completion::Flush { .. }));
-        let cut = self.cancelled && (done < asked || (flush && self.next == 0));
+        let no_bytes = !matches!(self.work, Some(Completion::Transfer { .. }));
+        let cut = self.cancelled && (done < asked || (no_bytes && self.next == 0));
         let cancelled = cut.then_some(Fault { at: done, status: Status::Cancelled });
         Outcome { asked, done, fault: first.or(cancelled) }
     }
@@ -132,6 +132,7 @@ impl<O, C> Slot<O, C> {
         let mut bytes = part.ask(&self.rule);
         let mut carrier = self.carrier;
         let act = match (self.work.as_ref()?, &self.commands) {
+            (Completion::Ready { direction, .. }, _) => Act::Poll(*direction),
             (work, Some(set)) => {
                 bytes = part.len;
                 Act::Command(self.issue(set, work, part, backend)?)
