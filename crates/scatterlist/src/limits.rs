@@ -11,6 +11,8 @@ mod hard;
 mod stack;
 
 pub use build::{LimitsBuilder, LimitsError};
+#[cfg(feature = "alloc")]
+pub(crate) use hard::gcd;
 pub(crate) use hard::{Hard, rem};
 pub use stack::StackError;
 

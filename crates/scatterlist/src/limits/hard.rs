@@ -144,7 +144,7 @@ pub(super) fn cut_align(position: u64, total: u64, piece: u64) -> Option<u64> {
 }
 
 /// Returns the greatest common divisor; that of 0 and a number is the number.
-pub(super) const fn gcd(mut a: u64, mut b: u64) -> u64 {
+pub(crate) const fn gcd(mut a: u64, mut b: u64) -> u64 {
     while let Some(rest) = a.checked_rem(b) {
         a = b;
         b = rest;

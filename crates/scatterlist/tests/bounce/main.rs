@@ -315,6 +315,23 @@ fn a_reserve_that_cannot_be_is_refused_with_numbers() {
 }
 
 #[test]
+fn a_reserve_for_pieces_that_cannot_be_cut_is_refused() {
+    let ram = ram();
+    let with = |transfer_len| {
+        // Joins fall on 512, lengths are multiples of 64, and a piece may start anywhere: behind an odd start there is no place to cut.
+        let limits = near().hard(LimitId::GapBoundary, 512).hard(LimitId::PieceLenAlign, 64);
+        let limits = limits.hard(LimitId::PageLen, 65536).hard(LimitId::BounceOffsetMask, 511);
+        let limits = limits.hard(LimitId::TransferLenMax, transfer_len).build().unwrap();
+        let device = &device(&ram, &limits, &[(BASE, MIB)], BounceLayout::default());
+        device.target().with_policy(MapPolicy::MustSucceed { transfers: 1 }).map(drop)
+    };
+    // One run holds it, wherever it starts.
+    with(100_032).unwrap();
+    let error = with(200_640).unwrap_err();
+    assert!(matches!(error, TargetError::Reserve { len: 200_640, .. }), "{error}");
+}
+
+#[test]
 fn no_old_byte_is_seen_by_a_device() {
     const SECRET: u8 = 0xA5;
     for coherence in [CacheCoherence::Coherent, CacheCoherence::Synced] {

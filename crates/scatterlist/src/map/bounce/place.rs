@@ -14,7 +14,7 @@ pub(super) struct Rules {
     /// The low bits that a run shares with what it stands for: gap granule, alignment, bits to preserve.
     pub(super) kept_mask: u64,
     /// Inner joins fall on multiples of this mask plus one.
-    join_mask: u64,
+    pub(super) join_mask: u64,
     boundary_mask: u64,
     page_mask: u64,
     piece_len_align: u64,

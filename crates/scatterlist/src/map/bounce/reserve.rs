@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use super::BounceLayout;
 use super::place::{Rules, Wanted};
 use super::slots::{Run, Slots};
-use crate::limits::{Hard, rem};
+use crate::limits::{Hard, gcd, rem};
 
 /// The runs of a region: like-sized, aligned to whatever a piece may have to keep.
 #[derive(Clone, Copy, Debug)]
@@ -46,6 +46,11 @@ impl Shape {
         let run_len = before.checked_add(hard.segment_len_max.min(transfer_len))?.min(window);
         if run_len <= room {
             return Some(Self { rules: aligned, run_len, runs: pieces });
+        }
+        // A piece that is longer than a run is cut, where a join falls on whole units of length wherever the piece may start.
+        let granule = gcd(rules.join_mask.checked_add(1)?, unit.max(1));
+        if rem(hard.addr_mask.checked_add(1)?, granule) != 0 {
+            return None;
         }
         let lost = before.checked_add(rules.kept_mask | page_mask)?.checked_add(unit)?;
         let part = room.checked_sub(lost).filter(|part| *part > 0)?;
