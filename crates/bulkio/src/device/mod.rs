@@ -1,16 +1,20 @@
 //! Device classes: what a copy reads from and writes to.
 //!
 //! One trait, [`Device`]; one file or folder a class: [`mod@file`], [`block`], [`stream`]; [`scsi_generic`] and [`nvme`] are used by themselves too, and
-//! `passthrough` makes ends of copies of them. Tapes have no bytes at positions but records in a row, so [`tape`] has an interface of its own. A device
+//! `passthrough` makes ends of copies of them. Tapes have no bytes at positions but records in a row, so [`tape`] has an interface of its own, and so have
+//! [`video`], which gives frames, and [`audio`], where devices keep their own time. A device
 //! knows its limits, its size or that it
 //! is a stream, and two routes to its bytes: direct, where the kernel allows it, and through the page
 //! cache. [`guard`] refuses what must not be opened; `route` opens the second descriptor for direct I/O. Classes know the engine and the core, never
 //! each other.
 
+pub mod audio;
 pub mod block;
 mod cached;
 pub mod file;
+pub(crate) mod filled;
 pub mod guard;
+mod holder;
 pub mod nvme;
 mod passthrough;
 mod route;
@@ -18,6 +22,7 @@ pub mod scsi;
 pub mod scsi_generic;
 pub mod stream;
 pub mod tape;
+pub mod video;
 
 use std::fmt;
 use std::os::fd::OwnedFd;
@@ -27,6 +32,7 @@ use std::sync::Arc;
 use rustix::io::Errno;
 use scatterlist::{Limits, Status};
 
+pub use holder::Holder;
 pub use passthrough::{Passthrough, PassthroughError, takes_commands};
 pub(crate) use route::reopen;
 pub use route::{DirectMode, DirectRefused, Routes};
@@ -52,6 +58,10 @@ pub enum Class {
     Nvme,
     /// A tape drive.
     Tape,
+    /// A video grabber.
+    Video,
+    /// A sound device.
+    Audio,
 }
 
 impl Class {
@@ -66,6 +76,8 @@ impl Class {
             Self::Scsi => "scsi",
             Self::Nvme => "nvme",
             Self::Tape => "tape",
+            Self::Video => "video",
+            Self::Audio => "audio",
         }
     }
 

@@ -26,6 +26,7 @@ mod log;
 mod movable;
 mod options;
 mod part;
+mod pin;
 mod polled;
 mod register;
 mod report;
@@ -45,6 +46,7 @@ pub use log::{LogEntry, LoggedKind};
 pub use movable::MovableEngine;
 pub use options::{DEPTH_MAX, EngineChoice, EngineOptions, Issuer, UnknownEngine};
 pub use part::ShortTransfer;
+pub(crate) use pin::{Pinnable, pinnable};
 pub use report::{ChosenBy, CommandRing, EngineKind, EngineReport, Refused, Registration, Sharing, Stats};
 pub use wake::{Remote, RemoteError};
 

@@ -185,6 +185,12 @@ impl PagePool {
         self.shared.free_slots()
     }
 
+    /// Returns how many slots of at least `len` bytes are free at this moment: what [`PagePool::take_len`] can give.
+    #[must_use]
+    pub fn free_slots_of(&self, len: usize) -> usize {
+        self.shared.free_slots_of(len)
+    }
+
     /// Returns the number of slots of all classes.
     #[must_use]
     pub fn slots(&self) -> usize {

@@ -55,6 +55,12 @@ impl Shared {
     pub(super) fn free_slots(&self) -> usize {
         self.classes.iter().map(|class| class.spans().len()).sum()
     }
+
+    /// Returns how many spans of at least `len` bytes are free.
+    pub(super) fn free_slots_of(&self, len: usize) -> usize {
+        let classes = self.classes.iter().filter(|class| class.slot_len >= len);
+        classes.map(|class| class.spans().len()).sum()
+    }
 }
 
 /// Returns the index of a span's class.

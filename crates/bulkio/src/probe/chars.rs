@@ -11,8 +11,9 @@ use std::path::{Path, PathBuf};
 
 use super::host::{Host, read_line};
 use super::sysfs::DeviceNumber;
+use crate::device::audio::node_parts;
 
-/// The classes of character devices that this library sends commands to.
+/// The classes of character devices that this library knows.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
 pub enum CharClass {
@@ -22,6 +23,10 @@ pub enum CharClass {
     Bsg,
     /// `/dev/ngXnY`: a namespace of an NVMe controller.
     NvmeGeneric,
+    /// `/dev/videoN`: a node of V4L2, for frames in or out.
+    Video,
+    /// `/dev/snd/pcmCxDyc`, `/dev/snd/pcmCxDyp`: sound.
+    Pcm,
     /// Any other.
     Other,
 }
@@ -34,6 +39,8 @@ impl CharClass {
             Self::ScsiGeneric => "sg",
             Self::Bsg => "bsg",
             Self::NvmeGeneric => "nvme-generic",
+            Self::Video => "video",
+            Self::Pcm => "pcm",
             Self::Other => "char",
         }
     }
@@ -64,6 +71,10 @@ impl CharFolder {
         Some(Self { folder })
     }
 
+    fn name(&self) -> Option<&str> {
+        self.folder.file_name()?.to_str()
+    }
+
     /// Returns its class.
     pub(crate) fn class(&self) -> CharClass {
         let subsystem = fs::canonicalize(self.folder.join("subsystem")).ok();
@@ -71,8 +82,19 @@ impl CharFolder {
             Some("scsi_generic") => CharClass::ScsiGeneric,
             Some("bsg") => CharClass::Bsg,
             Some("nvme-generic") => CharClass::NvmeGeneric,
+            // The class has nodes for radio, teletext and parts of devices, too, by other names (drivers/media/v4l2-core/v4l2-dev.c,
+            // __video_register_device).
+            Some("video4linux") if self.is_named("video") => CharClass::Video,
+            // Controls, sequencers and timers are of this class, too.
+            Some("sound") if self.name().is_some_and(|name| node_parts(name).is_some()) => CharClass::Pcm,
             _ => CharClass::Other,
         }
+    }
+
+    /// Says whether the kernel's name of the device is `start` and a number.
+    fn is_named(&self, start: &str) -> bool {
+        let name = self.folder.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        name.strip_prefix(start).is_some_and(|rest| rest.parse::<u32>().is_ok())
     }
 
     /// Returns the number of the block device that is the same disk; `None` where there is none: no disk driver holds
@@ -81,7 +103,7 @@ impl CharFolder {
         let number = |folder: &Path| read_line(&folder.join("dev"))?.parse().ok();
         if self.class() == CharClass::NvmeGeneric {
             // `ng0n1` and `nvme0n1` lie in one folder (drivers/nvme/host/core.c, nvme_add_ns_cdev).
-            let name = self.folder.file_name()?.to_str()?.strip_prefix("ng")?;
+            let name = self.name()?.strip_prefix("ng")?;
             return number(&self.folder.parent()?.join(format!("nvme{name}")));
         }
         let disks = fs::read_dir(self.folder.join("device/block")).ok()?;
@@ -100,6 +122,9 @@ mod tests {
         fake.char_device("21:0", "scsi/0:0:0:0/sg0", "scsi_generic");
         fake.char_device("250:0", "nvme0/ng0n1", "nvme-generic");
         fake.char_device("9:128", "scsi/1:0:0:0/nst0", "scsi_tape");
+        fake.char_device("81:0", "usb/1-1/video4linux/video0", "video4linux");
+        fake.char_device("81:1", "usb/1-1/video4linux/vbi0", "video4linux");
+        fake.char_device("116:2", "card0/pcmC0D1c", "sound").char_device("116:3", "card0/controlC0", "sound");
         fake.attributes("scsi/0:0:0:0/block/sda", &[("dev", "8:0")]);
         fake.attributes("nvme0/nvme0n1", &[("dev", "259:3")]);
         let devices = fake.host.sys.join("devices");
@@ -112,6 +137,9 @@ mod tests {
         assert_eq!(look(21, 0), (CharClass::ScsiGeneric, Some(DeviceNumber { major: 8, minor: 0 })));
         assert_eq!(look(250, 0), (CharClass::NvmeGeneric, Some(DeviceNumber { major: 259, minor: 3 })));
         assert_eq!(look(9, 128), (CharClass::Other, None));
+        assert_eq!(look(81, 0), (CharClass::Video, None));
+        assert_eq!(look(81, 1), (CharClass::Other, None));
+        assert_eq!((look(116, 2).0, look(116, 3).0), (CharClass::Pcm, CharClass::Other));
         assert!(CharFolder::find(&fake.host, DeviceNumber { major: 1, minor: 3 }).is_none());
     }
 }
