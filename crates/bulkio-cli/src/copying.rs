@@ -6,13 +6,17 @@
 use std::sync::Arc;
 
 use bulkio::copy::{CopyFailure, End, Report, copy};
+use bulkio::device::audio::is_pcm;
+use bulkio::device::video::Capture;
 use signal_hook::consts::SIGINT;
 
 use crate::args::Copy;
 use crate::exit::Exit;
+use crate::pace::Waiting;
 use crate::progress::{Watch, Watcher};
 use crate::report;
 use crate::screen::{self, Screen};
+use crate::sidecar::{Sidecar, Written};
 use crate::signals;
 
 /// Where the outcome is told, and how.
@@ -31,55 +35,93 @@ pub(crate) fn run(args: &Copy) -> Exit {
         data_on_stdout: args.destination() == End::Stdout,
         screen: Arc::default(),
     };
-    let watch = Watch::new();
+    let options = args.options();
+    let sidecar = Sidecar::new(args.sidecar(), args.source(), args.destination(), options.sync);
+    let ends = [args.source(), args.destination()];
+    let is_sound = ends.into_iter().any(|end| matches!(end, End::Path(path) if is_pcm(path)));
+    let is_grabber = matches!(args.source(), End::Path(path) if Capture::is_capture(path));
+    if let Err(why) = sidecar.check(is_sound || is_grabber) {
+        return output.tell(Outcome { error: Some(&why), ..Outcome::of(Exit::Refused) });
+    }
+    let watch = Watch::new(if is_sound { Waiting::Bytes } else { Waiting::Buffers });
     let tell = {
         let output = output.clone();
         Box::new(move |message: &str| {
             // The command ends in any case.
-            let _ = output.tell(Exit::Signal(0), None, Some(message));
+            let _ = output.tell(Outcome { error: Some(message), ..Outcome::of(Exit::Signal(0)) });
         })
     };
     if let Err(error) = signals::listen(Arc::clone(&watch), Arc::clone(&output.screen), tell) {
-        return output.tell(Exit::Failed, None, Some(&format!("cannot listen for signals: {error}")));
+        let error = format!("cannot listen for signals: {error}");
+        return output.tell(Outcome { error: Some(&error), ..Outcome::of(Exit::Failed) });
     }
-    let mut watcher = Watcher::new(Arc::clone(&watch), Arc::clone(&output.screen), args.quiet);
-    let result = copy(args.source(), args.destination(), &args.options(), &mut watcher);
+    let mut watcher = Watcher::new(Arc::clone(&watch), Arc::clone(&output.screen), args.quiet, sidecar);
+    let result = copy(args.source(), args.destination(), &options, &mut watcher);
+    let sidecar = watcher.finish();
     let signal = watch.end();
-    match result {
+    let (exit, report, error) = match &result {
         // A signal that came too late to stop anything changes nothing.
-        Ok(report) if !report.interrupted => output.tell(Exit::Done, Some(&report), None),
+        Ok(report) if !report.interrupted => match report::lost_line(report) {
+            Some(lost) => (Exit::Lost, Some(report), Some(lost)),
+            None => (Exit::Done, Some(report), None),
+        },
         Ok(report) => {
             let signal = signal.unwrap_or(u8::try_from(SIGINT).unwrap_or_default());
-            output.tell(Exit::Signal(signal), Some(&report), Some(&stopped_line(&report)))
+            (Exit::Signal(signal), Some(report), Some(stopped_line(report)))
         }
         Err(CopyFailure { error, report, .. }) => {
-            output.tell(error.class().into(), report.as_deref(), Some(&error.to_string()))
+            (error.class().into(), report.as_deref(), Some(error.to_string()))
         }
+    };
+    output.tell(Outcome { exit, report, error: error.as_deref(), sidecar: Some(&sidecar) })
+}
+
+/// How a copy ended, and what there is to tell.
+#[derive(Clone, Copy, Debug)]
+struct Outcome<'a> {
+    exit: Exit,
+    report: Option<&'a Report>,
+    error: Option<&'a str>,
+    sidecar: Option<&'a Written>,
+}
+
+impl Outcome<'_> {
+    const fn of(exit: Exit) -> Self {
+        Self { exit, report: None, error: None, sidecar: None }
     }
 }
 
 impl Output {
-    /// Tells the outcome, and returns the exit; what cannot be told is a failure.
-    fn tell(&self, exit: Exit, report: Option<&Report>, error: Option<&str>) -> Exit {
+    /// Tells the outcome, and returns the exit; what cannot be told, or stands in no sidecar, is a failure.
+    fn tell(&self, outcome: Outcome<'_>) -> Exit {
+        let Outcome { mut exit, report, error, sidecar } = outcome;
         self.screen.clear_bar();
         if let Some(report) = report
             && !self.json
             && !self.quiet
         {
-            self.screen.say(&report::human_lines(report));
+            self.screen.say(&report::human_lines(report, sidecar));
         }
         if let Some(error) = error {
             self.screen.say(&format!("bulkio: {error}"));
         }
+        let unwritten = sidecar.and_then(|sidecar| sidecar.error.as_deref());
+        if let Some(error) = unwritten {
+            if !sidecar.is_some_and(|sidecar| sidecar.told) {
+                self.screen.say(&format!("bulkio: {error}"));
+            }
+            exit = exit.and_failed();
+        }
         if !self.json {
             return exit;
         }
-        let line = report::json(report, error, matches!(exit, Exit::Signal(_)));
+        let path = sidecar.and_then(|sidecar| sidecar.path.as_deref());
+        let line = report::json(report, error.or(unwritten), matches!(exit, Exit::Signal(_)), path);
         if self.data_on_stdout {
             self.screen.say(&line);
         } else if let Err(error) = screen::print(&line) {
             self.screen.say(&format!("bulkio: cannot print the report: {error}"));
-            return if exit == Exit::Done { Exit::Failed } else { exit };
+            return exit.and_failed();
         }
         exit
     }

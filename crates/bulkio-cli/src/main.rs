@@ -1,17 +1,20 @@
 //! The `bulkio` command: glue between arguments, the library, and what a person reads.
 //!
 //! `args` is the one table of flags, `size` reads sizes, `dd` answers dd's operands, `copying` runs a copy under a
-//! terminal's eyes (`progress`, `signals`, `screen`), `report` says what was done, `probing` prints limits, `tape`
-//! moves tapes, `exit` is the one table of exit codes.
+//! terminal's eyes (`progress`, `pace`, `signals`, `screen`), `sidecar` writes what a device with a clock did, `report`
+//! says what was done, `probing` prints limits and what devices with a clock can do, `tape` moves tapes, `exit` is the
+//! one table of exit codes.
 
 mod args;
 mod copying;
 mod dd;
 mod exit;
+mod pace;
 mod probing;
 mod progress;
 mod report;
 mod screen;
+mod sidecar;
 mod signals;
 mod size;
 mod tape;

@@ -7,14 +7,20 @@ use std::io::{IsTerminal as _, stderr};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use bulkio::copy::{Control, Observer, Phase, Progress};
+use bulkio::copy::{Control, Observer, Phase, Progress, StreamEvent};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::pace::{Pace, Waiting};
 use crate::screen::Screen;
+use crate::sidecar::{Sidecar, Written};
 
 /// The bar where the length is known, and where it is not.
 const BAR: &str = "{bar:30} {percent:>3}% {bytes:>11}/{total_bytes} {bytes_per_sec:>13} {eta:>4} left  {msg}";
 const SPINNER: &str = "{spinner} {bytes:>11} {bytes_per_sec:>13} {elapsed}  {msg}";
+
+/// The same of a stream with a clock, which counts in frames.
+const FRAMES_BAR: &str = "{bar:12} {percent:>3}%  {msg}";
+const FRAMES_SPINNER: &str = "{spinner} {elapsed}  {msg}";
 
 /// What is known of the copy at the moment, for both threads.
 #[derive(Debug)]
@@ -28,6 +34,8 @@ pub(crate) struct State {
     started: Instant,
     /// What the library said last; `None` before the copy has begun.
     pub(crate) progress: Option<Progress>,
+    /// How fast frames come, where they do.
+    pace: Pace,
     /// The signal that asked for an end.
     pub(crate) stopped_by: Option<u8>,
     /// The copy has returned, and its outcome is being told.
@@ -35,8 +43,10 @@ pub(crate) struct State {
 }
 
 impl Watch {
-    pub(crate) fn new() -> Arc<Self> {
-        let state = State { started: Instant::now(), progress: None, stopped_by: None, over: false };
+    /// `waiting` is what waits for the other end where one end is a device with a clock.
+    pub(crate) fn new(waiting: Waiting) -> Arc<Self> {
+        let pace = Pace::new(waiting);
+        let state = State { started: Instant::now(), progress: None, pace, stopped_by: None, over: false };
         Arc::new(Self { state: Mutex::new(state), told: Condvar::new() })
     }
 
@@ -67,7 +77,7 @@ impl State {
             let waited = seconds(self.started.elapsed());
             return format!("bulkio: opening source and destination, for {waited}; copied 0 bytes");
         };
-        status_line(progress)
+        status_line(progress, &self.pace)
     }
 }
 
@@ -79,32 +89,45 @@ pub(crate) struct Watcher {
     wants_bar: bool,
     bar: Option<ProgressBar>,
     knows_total: bool,
+    sidecar: Sidecar,
 }
 
 impl Watcher {
-    pub(crate) fn new(watch: Arc<Watch>, screen: Arc<Screen>, quiet: bool) -> Self {
+    pub(crate) fn new(watch: Arc<Watch>, screen: Arc<Screen>, quiet: bool, sidecar: Sidecar) -> Self {
         let wants_bar = !quiet && stderr().is_terminal();
-        Self { watch, screen, wants_bar, bar: None, knows_total: false }
+        Self { watch, screen, wants_bar, bar: None, knows_total: false, sidecar }
     }
 
-    fn show(&mut self, progress: &Progress) {
+    /// Ends the sidecar, and says what became of it.
+    pub(crate) fn finish(self) -> Written {
+        self.sidecar.finish()
+    }
+
+    fn show(&mut self, progress: &Progress, pace: &Pace) {
+        let (position, total, templates) = match &progress.stream {
+            Some(stream) => (stream.frames, stream.frames_total, (FRAMES_SPINNER, FRAMES_BAR)),
+            None => (progress.done_bytes, progress.total_bytes, (SPINNER, BAR)),
+        };
         let bar = self.bar.get_or_insert_with(|| {
             let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10));
-            style(&bar, SPINNER);
+            style(&bar, templates.0);
             self.screen.show_bar(bar.clone());
             bar
         });
         // A stream tells its length when it ends.
-        if let Some(total) = progress.total_bytes
+        if let Some(total) = total
             && !self.knows_total
         {
             self.knows_total = true;
             bar.set_length(total);
-            style(bar, BAR);
+            style(bar, templates.1);
         }
-        bar.set_position(progress.done_bytes);
+        bar.set_position(position);
         bar.set_message(match progress.phase {
-            Phase::Copying => depth_in_use(progress),
+            Phase::Copying => match &progress.stream {
+                Some(stream) => pace.words(progress.elapsed, stream),
+                None => depth_in_use(progress),
+            },
             Phase::Flushing => "flushing".to_owned(),
             Phase::Done => String::new(),
         });
@@ -119,16 +142,28 @@ fn style(bar: &ProgressBar, template: &str) {
 
 impl Observer for Watcher {
     fn progress(&mut self, progress: &Progress) -> Control {
-        let control = {
+        let (control, pace) = {
             let mut state = self.watch.lock();
             state.progress = Some(*progress);
+            if let Some(stream) = &progress.stream {
+                state.pace.hear(progress.elapsed, stream.frames);
+            }
             self.watch.told.notify_all();
-            if state.stopped_by.is_some() { Control::Stop } else { Control::Go }
+            (if state.stopped_by.is_some() { Control::Stop } else { Control::Go }, state.pace)
         };
         if self.wants_bar {
-            self.show(progress);
+            self.show(progress, &pace);
+        }
+        if let Some(text) = self.sidecar.flush_now_and_then() {
+            self.warning(&text);
         }
         control
+    }
+
+    fn event(&mut self, event: &StreamEvent<'_>) {
+        if let Some(text) = self.sidecar.event(event) {
+            self.warning(&text);
+        }
     }
 
     fn warning(&mut self, text: &str) {
@@ -136,7 +171,7 @@ impl Observer for Watcher {
     }
 }
 
-fn status_line(progress: &Progress) -> String {
+fn status_line(progress: &Progress, pace: &Pace) -> String {
     let done = progress.done_bytes;
     let of = progress.total_bytes.map_or_else(String::new, |total| format!(" of {total}"));
     let phase = match progress.phase {
@@ -144,11 +179,13 @@ fn status_line(progress: &Progress) -> String {
         Phase::Flushing => "flushing",
         Phase::Done => "done",
     };
+    let frames = progress.stream.as_ref().map(|stream| format!(", {}", pace.words(progress.elapsed, stream)));
     format!(
-        "bulkio: {phase} {done}{of} bytes in {}, {}, {}",
+        "bulkio: {phase} {done}{of} bytes in {}, {}, {}{}",
         seconds(progress.elapsed),
         rate(per_second(done, progress.elapsed)),
         depth_in_use(progress),
+        frames.unwrap_or_default(),
     )
 }
 
@@ -173,34 +210,72 @@ pub(crate) fn per_second(bytes: u64, time: Duration) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use bulkio::copy::{End, StreamProgress};
+
     use super::*;
+    use crate::args::SidecarChoice;
 
     fn progress(phase: Phase, done_bytes: u64, total_bytes: Option<u64>) -> Progress {
         let elapsed = Duration::from_secs(2);
-        Progress { phase, done_bytes, total_bytes, elapsed, reads_in_flight: 3, writes_in_flight: 8 }
+        Progress {
+            phase,
+            done_bytes,
+            total_bytes,
+            elapsed,
+            reads_in_flight: 3,
+            writes_in_flight: 8,
+            stream: None,
+        }
+    }
+
+    fn nowhere() -> Sidecar {
+        Sidecar::new(SidecarChoice::Nowhere, End::Stdin, End::Stdout, true)
     }
 
     #[test]
     fn the_status_line_says_how_far_it_is() {
+        let line = |progress| status_line(&progress, &Pace::new(Waiting::Buffers));
         assert_eq!(
-            status_line(&progress(Phase::Copying, 1 << 20, Some(4 << 20))),
+            line(progress(Phase::Copying, 1 << 20, Some(4 << 20))),
             "bulkio: copied 1048576 of 4194304 bytes in 2.000 s, 0.5 MiB/s, depth 3+8"
         );
         assert_eq!(
-            status_line(&progress(Phase::Flushing, 7, None)),
+            line(progress(Phase::Flushing, 7, None)),
             "bulkio: flushing 7 bytes in 2.000 s, 0.0 MiB/s, depth 3+8"
+        );
+        let stream = StreamProgress { frames: 60, buffers: 64, waiting: 3, ..StreamProgress::default() };
+        let progress = Progress { stream: Some(stream), ..progress(Phase::Copying, 1 << 20, None) };
+        assert_eq!(
+            line(progress),
+            "bulkio: copied 1048576 bytes in 2.000 s, 0.5 MiB/s, depth 3+8, 60 frames, 30.00/s, 0 lost, \
+             3 of 64 buffers waiting, disk 0.0 ms"
         );
     }
 
     #[test]
     fn a_stop_is_passed_on_with_the_next_call() {
-        let watch = Watch::new();
+        let watch = Watch::new(Waiting::Buffers);
         assert!(watch.lock().line().contains("opening source and destination"));
-        let mut watcher = Watcher::new(Arc::clone(&watch), Arc::default(), true);
+        let mut watcher = Watcher::new(Arc::clone(&watch), Arc::default(), true, nowhere());
         let progress = progress(Phase::Copying, 0, None);
         assert_eq!(watcher.progress(&progress), Control::Go);
         watch.lock().stopped_by = Some(2);
         assert_eq!(watcher.progress(&progress), Control::Stop);
         assert_eq!(watch.end(), Some(2));
+    }
+
+    #[test]
+    fn events_reach_the_sidecar() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("events");
+        let choice = SidecarChoice::At(path.clone());
+        let sidecar = Sidecar::new(choice, End::Stdin, End::Stdout, false);
+        let mut watcher = Watcher::new(Watch::new(Waiting::Buffers), Arc::default(), true, sidecar);
+        watcher.event(&StreamEvent::Ended { frames: 1, dropped: 0, errored: 0, xruns: 0 });
+        assert_eq!(
+            watcher.finish(),
+            Written { path: Some(path.clone()), lines: 1, error: None, told: false }
+        );
+        assert!(std::fs::read_to_string(path).expect("text").starts_with("{\"event\":\"end\""));
     }
 }

@@ -219,6 +219,7 @@ fn json_has_the_documented_fields() {
         "registered_bytes",
         "registered_reason",
         "seconds",
+        "sidecar",
         "source",
         "synced",
     ];
@@ -232,11 +233,17 @@ fn json_has_the_documented_fields() {
         "in_flight_max",
         "path",
         "requests",
+        "stream",
         "tape",
     ];
     assert_eq!(keys(&report["source"]), side);
     assert_eq!(keys(&report["destination"]), side);
     assert_eq!(keys(&report["source"]["bounces"][0]), ["bytes", "reason"]);
+    // Files have neither tape nor clock.
+    for side in [&report["source"], &report["destination"]] {
+        assert!(side["stream"].is_null() && side["tape"].is_null(), "{report}");
+    }
+    assert!(report["sidecar"].is_null(), "{report}");
 
     assert_eq!(report["source"]["path"].as_str(), pair.from.to_str());
     assert_eq!(report["destination"]["path"].as_str(), pair.to.to_str());

@@ -3,12 +3,15 @@
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use scatterlist::{Fault, StackError, Status};
 
 use super::Report;
+use crate::device::audio::AudioError;
 use crate::device::guard::Refusal;
 use crate::device::tape::TapeError;
+use crate::device::video::VideoError;
 use crate::device::{Device, DirectRefused, PassthroughError, PrepareError};
 use crate::engine::{EngineError, FileError, RemoteError, SubmitReason, WaitError};
 use crate::pages::PoolError;
@@ -130,6 +133,105 @@ pub enum CopyError {
         side: Side,
         /// How, and where.
         why: TapeError,
+    },
+    /// A grabber was refused before anything was written.
+    #[error(transparent)]
+    VideoRefused(VideoError),
+    /// A grabber failed.
+    #[error("{0}; what came before is written")]
+    Video(VideoError),
+    /// A sound device was refused before anything was written.
+    #[error(transparent)]
+    AudioRefused(AudioError),
+    /// A sound device failed.
+    #[error(transparent)]
+    Audio(AudioError),
+    /// A header of sound was refused.
+    #[error("{}: {why}", .path.display())]
+    Wav {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        why: String,
+    },
+    /// A source of sound of unknown length ended within a frame.
+    #[error(
+        "{} ended within a frame: behind {frames} frames of {frame_len} bytes ({format}) come {over} bytes more; what is whole was played. Is it \
+         complete, and are --sample and --channels right?",
+        .path.display()
+    )]
+    SoundRagged {
+        /// The source.
+        path: PathBuf,
+        /// Whole frames before.
+        frames: u64,
+        /// Bytes behind them.
+        over: u64,
+        /// Bytes of a frame.
+        frame_len: u64,
+        /// What was agreed on, in words.
+        format: String,
+    },
+    /// A WAV file takes no more sound.
+    #[error(
+        "{} is full: a WAV file holds no more than these {data_len} bytes of sound, which are whole; record raw (--container raw), or less \
+         at a time", .path.display()
+    )]
+    WavFull {
+        /// The file.
+        path: PathBuf,
+        /// The bytes of sound that it holds.
+        data_len: u64,
+    },
+    /// An option is for devices with a clock, and there is none.
+    #[error(
+        "{what} is for copies from a video grabber or from or to a sound device, and neither end is one; leave it out"
+    )]
+    StreamOption {
+        /// The option.
+        what: &'static str,
+    },
+    /// An option does not fit the ends of this copy.
+    #[error("{what} {why}; leave it out")]
+    StreamUnfit {
+        /// The option.
+        what: &'static str,
+        /// Why not.
+        why: &'static str,
+    },
+    /// Two ends that no copy goes between.
+    #[error("no copy goes from {} to {}: {why}", .source_path.display(), .destination_path.display())]
+    StreamEnds {
+        /// The source.
+        source_path: PathBuf,
+        /// The destination.
+        destination_path: PathBuf,
+        /// Why not.
+        why: &'static str,
+    },
+    /// A grabber fills no memory that there is.
+    #[error("{} fills no memory that there is: {refused}", .path.display())]
+    StreamMemory {
+        /// The grabber.
+        path: PathBuf,
+        /// Each kind of memory, and why not.
+        refused: String,
+    },
+    /// A device with a clock could not be waited for.
+    #[error("the device cannot be waited for: {}; what came before is written", Reason(*.status))]
+    StreamWatch {
+        /// How.
+        status: Status,
+    },
+    /// Nothing came from a device with a clock.
+    #[error("{} has given nothing for {} s; {frames} frames came before. Is there a signal, and is the device started?", .path.display(), .waited.as_secs())]
+    StreamStalled {
+        /// The device.
+        path: PathBuf,
+        /// For how long.
+        waited: Duration,
+        /// Frames before.
+        frames: u64,
     },
     /// An option is for tapes, and there is none.
     #[error("{what} is for copies from or to a tape drive, and neither end is one; leave it out")]
@@ -428,6 +530,13 @@ impl CopyError {
             | Self::CommandsLayout { .. }
             | Self::DirectLayout { .. }
             | Self::TapeRefused(_)
+            | Self::VideoRefused(_)
+            | Self::AudioRefused(_)
+            | Self::Wav { .. }
+            | Self::StreamOption { .. }
+            | Self::StreamUnfit { .. }
+            | Self::StreamEnds { .. }
+            | Self::StreamMemory { .. }
             | Self::TapeOption { .. }
             | Self::TapeBytes { .. }
             | Self::TapeNotWhole { .. }

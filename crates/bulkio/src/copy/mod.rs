@@ -10,6 +10,7 @@
 //!
 //! What was moved how, and why not better, is in the [`Report`].
 
+mod capture;
 mod edges;
 mod ends;
 mod error;
@@ -22,11 +23,18 @@ mod report;
 mod single;
 mod state;
 mod tape;
+mod target;
 #[cfg(test)]
 mod tests;
+mod watch;
+pub mod wav;
 
 pub use crate::device::DirectMode;
 pub use crate::engine::EngineChoice;
+pub use capture::{
+    AudioCopy, Container, LOSSES_MAX, Loss, LossReason, StreamCopy, StreamEvent, StreamProgress,
+    StreamReport, VideoCopy,
+};
 pub use error::{CopyError, CopyFailure, FailureClass, Side};
 pub use options::{Control, CopyOptions, End, Observer, Passthrough, Phase, Progress, Silent};
 pub use report::{Report, SideReport};
@@ -58,6 +66,9 @@ pub fn copy(
     observer: &mut dyn Observer,
 ) -> Result<Report, CopyFailure> {
     options.check()?;
+    if let Some(copied) = capture::copy(source, destination, options, observer) {
+        return copied;
+    }
     if let Some(copied) = tape::copy(source, destination, options, observer) {
         return copied;
     }

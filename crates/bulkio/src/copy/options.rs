@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use super::capture::{StreamCopy, StreamEvent, StreamProgress};
 use super::{CopyError, TapeCopy};
 use crate::device::DirectMode;
 use crate::engine::{DEPTH_MAX, EngineChoice};
@@ -46,6 +47,8 @@ pub struct CopyOptions {
     pub passthrough: Passthrough,
     /// What concerns tapes.
     pub tape: TapeCopy,
+    /// What concerns video grabbers and sound devices.
+    pub stream: StreamCopy,
 }
 
 /// On which sides of a copy a block device takes commands.
@@ -72,6 +75,7 @@ impl Default for CopyOptions {
             force: false,
             passthrough: Passthrough::default(),
             tape: TapeCopy::default(),
+            stream: StreamCopy::default(),
         }
     }
 }
@@ -128,6 +132,8 @@ pub struct Progress {
     pub reads_in_flight: u32,
     /// Writes in flight.
     pub writes_in_flight: u32,
+    /// How a device with a clock is doing, where one side is such.
+    pub stream: Option<StreamProgress>,
 }
 
 /// Whether to go on.
@@ -146,6 +152,9 @@ pub trait Observer {
 
     /// Called with what the user should know now.
     fn warning(&mut self, text: &str);
+
+    /// Called with what a device with a clock does, in the order of the destination. It should return soon: the device goes on.
+    fn event(&mut self, _event: &StreamEvent<'_>) {}
 }
 
 /// Watches nothing.

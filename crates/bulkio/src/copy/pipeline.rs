@@ -452,8 +452,8 @@ pub(super) fn wants_command_ring(device: &dyn Device) -> bool {
 }
 
 /// Adds a device by the way that its transfers go.
-pub(super) fn add<C>(
-    engine: &mut Engine<Slot, C>,
+pub(super) fn add<O: 'static, C>(
+    engine: &mut Engine<O, C>,
     device: &dyn Device,
     fd: &Arc<OwnedFd>,
 ) -> Result<FileId, FileError> {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::TapeReport;
+use super::{StreamReport, TapeReport};
 use crate::engine::EngineReport;
 use crate::pages::PageKind;
 
@@ -66,6 +66,8 @@ pub struct SideReport {
     pub in_flight_max: u32,
     /// Blocks, filemarks and places, where it is a tape.
     pub tape: Option<TapeReport>,
+    /// Frames and losses, where it is a device with a clock.
+    pub stream: Option<StreamReport>,
 }
 
 impl SideReport {
@@ -80,6 +82,7 @@ impl SideReport {
             requests: 0,
             in_flight_max: 0,
             tape: None,
+            stream: None,
         }
     }
 
@@ -91,6 +94,17 @@ impl SideReport {
 
     pub(super) fn count_direct(&mut self, bytes: u64) {
         self.direct_bytes = self.direct_bytes.saturating_add(bytes);
+    }
+
+    /// Counts bounced bytes under another reason, found later.
+    pub(super) fn move_bounced(&mut self, from: &str, to: &str, bytes: u64) {
+        if let Some((_, sum)) = self.bounces.iter_mut().find(|(known, _)| known == from) {
+            let moved = bytes.min(*sum);
+            *sum = sum.saturating_sub(moved);
+            self.bounced_bytes = self.bounced_bytes.saturating_sub(moved);
+            self.bounces.retain(|(_, sum)| *sum > 0);
+            self.count_bounced(moved, to);
+        }
     }
 
     /// Rule `no-silent-copy`: every bounced byte has a reason.

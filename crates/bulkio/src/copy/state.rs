@@ -144,6 +144,7 @@ impl State {
             elapsed: self.started.elapsed(),
             reads_in_flight: self.reads,
             writes_in_flight: self.writes,
+            stream: None,
         };
         if observer.progress(&progress) == Control::Stop {
             self.stopped = true;

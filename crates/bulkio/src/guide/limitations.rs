@@ -37,6 +37,18 @@
 //! - Blocks are read up to 4 MiB, or half of what [`TapeCopy::block_len`](crate::copy::TapeCopy::block_len) makes a slot.
 //! - tgt before 1.0.94, an emulated drive, answers a read behind the data with a block of zeros, again and again: copy a known number of files there.
 //!
+//! # Streams with a clock
+//!
+//! - Video is captured, not put out; sound goes both ways. There are no plugins between: nothing is resampled, mixed or converted, and a name such as `default` is
+//!   no device. Compressed frames go one behind the other as the driver gives them.
+//! - A grabber that gives both fields of a picture one number (`V4L2_FIELD_ALTERNATE`) can lose one of them without a gap in the numbers.
+//! - A first frame that is cut off is taken as whole where the format does not say how long it must be; later ones are held against it.
+//! - A dma-buf begins on a page, so frames that end within a block of the file are copied every time they do not lie as it does; user pointers need no copy there.
+//! - Before Linux 6.13 the CPU's view of a dma-buf of huge pages is wrong, so such pools are of base pages.
+//! - What a sound device wrote over before it stopped is counted as far as its own counters tell; the time of a gap is theirs, too, and not known behind a suspend.
+//! - WAV holds 4 GiB at most; a longer recording is raw. A WAV is played from a file, not from a pipe.
+//! - Setting a grabber up changes its input, format and rate, as with every program; a copy that is refused later leaves them so.
+//!
 //! # Cancelling
 //!
 //! - Dropping a future, or a driver, ends what has not begun. What a disk is doing already ends by itself, and the memory is kept until

@@ -13,11 +13,11 @@ use scatterlist::{Direction, Fault, Limits, Outcome, Position, Request, Status};
 use super::super::finish::told;
 use super::super::options::{CopyOptions, End, Phase};
 use super::super::pipeline::{WAIT, add};
-use super::super::{CopyError, Side, SideReport, ends};
+use super::super::target::Target;
+use super::super::watch::Watch;
+use super::super::{CopyError, Side, SideReport};
 use super::ring::{Chunk, Item, Next, Ring};
-use super::watch::Watch;
-use crate::device::guard::check_fits;
-use crate::device::{Class, Device};
+use crate::device::Device;
 use crate::engine::{Completion, Engine, FileId, FlushKind, SubmitReason};
 use crate::pages::Slot;
 
@@ -51,19 +51,6 @@ struct Tail {
     at: u64,
     offset: u64,
     len: u64,
-}
-
-/// An open destination.
-#[derive(Debug)]
-pub(super) struct Target {
-    pub(super) device: Box<dyn Device>,
-    pub(super) created: Option<ends::Created>,
-    /// Why writes go through the page cache although the device has direct I/O.
-    pub(super) bounce: Option<String>,
-    /// Bytes that a file holds and keeps.
-    pub(super) kept_len: u64,
-    /// What whole writes are multiples of.
-    pub(super) unit: u64,
 }
 
 /// A destination with its files in the engine.
@@ -225,7 +212,7 @@ impl<'a> Drain<'a> {
                 *files = files.saturating_add(1);
                 let path = numbered(name, *files);
                 let options = self.options;
-                let opened = Target::open(End::Path(&path), options, watch, &mut self.notes);
+                let opened = Target::open(End::Path(&path), options, watch.observer(), &mut self.notes);
                 let number = *files;
                 Some(opened.map_err(|why| match number {
                     1 => why,
@@ -471,39 +458,6 @@ impl<'a> Drain<'a> {
             Targets::One(_) => 1,
             Targets::Numbered { files, .. } => *files,
         }
-    }
-}
-
-impl Target {
-    /// Opens a destination and checks it. Nothing is written.
-    pub(super) fn open(
-        end: End<'_>,
-        options: &CopyOptions,
-        watch: &mut Watch<'_>,
-        notes: &mut Vec<String>,
-    ) -> Result<Self, CopyError> {
-        let (device, created) = ends::open_destination_end(end, options, watch.observer(), notes)?;
-        if device.is_stream() && options.seek > 0 {
-            return Err(CopyError::SeekOnStream { path: device.path().to_owned(), seek: options.seek });
-        }
-        if device.class().is_disk()
-            && let Some(capacity) = device.len_bytes()
-        {
-            check_fits(None, options.seek, capacity, device.path())?;
-        }
-        let unit = ends::direct_unit(&*device);
-        let is_aligned = |unit: u64| options.seek.checked_rem(unit) == Some(0);
-        let bounce = unit
-            .filter(|unit| !is_aligned(unit.start))
-            .map(|unit| format!("destination byte {} is no multiple of {}", options.seek, unit.start));
-        ends::require_direct_of(Side::Destination, &*device, bounce.as_deref(), options)?;
-        let kept_len = match device.class() {
-            Class::File if options.truncate => options.seek.min(device.len_bytes().unwrap_or(0)),
-            Class::File => device.len_bytes().unwrap_or(0),
-            _ => 0,
-        };
-        let unit = unit.filter(|_| bounce.is_none()).map_or(1, |unit| unit.start.max(unit.end));
-        Ok(Self { device, created, bounce, kept_len, unit })
     }
 }
 

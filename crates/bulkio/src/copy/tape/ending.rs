@@ -1,9 +1,9 @@
 //! The end of a copy with a tape: both sides' outcomes become one report, and the error that is told.
 
 use super::super::options::{CopyOptions, Phase};
+use super::super::watch::Watch;
 use super::super::{CopyError, CopyFailure, Report, Side, SideReport, finish as whole};
 use super::side::Ended;
-use super::watch::Watch;
 use crate::device::tape::TapeError;
 use crate::engine::EngineReport;
 use crate::pages::PagePool;

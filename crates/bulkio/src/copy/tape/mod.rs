@@ -20,7 +20,6 @@ mod ring;
 mod side;
 #[cfg(test)]
 mod tests;
-mod watch;
 mod writer;
 
 use std::path::PathBuf;
@@ -34,12 +33,14 @@ pub use side::TapeReport;
 use super::finish::told;
 use super::options::{CopyOptions, End, Observer, Phase};
 use super::pipeline::{WAIT, wants_command_ring};
+use super::target::Target;
+use super::watch::Watch;
 use super::{CopyError, CopyFailure, Report, Side, SideReport, ends};
 use crate::device::tape::{self, Access, BlockMode, Tape, TapeOptions};
 use crate::engine::{Engine, EngineChoice, EngineOptions, FixedRegion};
 use crate::pages::{PagePool, PoolOptions};
 use checks::{block_len, check_blocks, check_direct, check_no_bytes, name_of_files, read_slot_len};
-use drain::{Drain, Target, Targets};
+use drain::{Drain, Targets};
 use ending::{Summary, finish};
 use feed::Feed;
 use gate::Marks;
@@ -47,7 +48,6 @@ use layout::Layout;
 use reader::Reading;
 use ring::{Ring, StopAtEnd};
 use side::Ended;
-use watch::Watch;
 use writer::Writing;
 
 /// Bytes of a slot that blocks of unknown length are read into.
@@ -186,7 +186,9 @@ fn tape_to_device(
     let mut watch = Watch::new(observer, &done_bytes, None);
     let mut notes = Vec::new();
     let targets = match (options.tape.files, to) {
-        (TapeFiles::One, end) => Targets::One(Some(Target::open(end, options, &mut watch, &mut notes)?)),
+        (TapeFiles::One, end) => {
+            Targets::One(Some(Target::open(end, options, watch.observer(), &mut notes)?))
+        }
         (_, End::Path(path)) => Targets::Numbered { name: name_of_files(path), files: 0 },
         (_, End::Stdin | End::Stdout) => {
             let path = PathBuf::from("standard output");

@@ -53,7 +53,7 @@ impl TapeCopy {
     const BUFFER_LEN_MAX: u64 = 1 << 40;
 
     /// Returns an option that means nothing where no end is a tape, if one is set: whoever sets it expects something else than what would happen.
-    pub(super) fn needs_tape(&self) -> Option<&'static str> {
+    pub(in super::super) fn needs_tape(&self) -> Option<&'static str> {
         let is_set = [
             (self.files != TapeFiles::One, "--files or --all"),
             (self.block_len.is_some(), "--tape-block"),

@@ -1,12 +1,19 @@
 //! The report of a copy: for people on standard error, for programs as one JSON object.
 //!
-//! The JSON names are stable: fields are added, never renamed. Lengths are bytes, times seconds.
+//! The JSON names are stable: fields are added, never renamed. Lengths are bytes, times seconds. `stream` has what a device with a
+//! clock did.
 
-use bulkio::copy::{Report, SideReport, TapeReport};
+mod stream;
+
+use std::path::Path;
+
+use bulkio::copy::{Report, Side, SideReport, TapeReport};
 use serde::Serialize;
 
 use crate::progress::{per_second, rate, seconds};
+use crate::sidecar::Written;
 use crate::size::human;
+use stream::JsonStream;
 
 /// The object of a copy; what is not known because the copy never began is `null`.
 #[derive(Serialize)]
@@ -31,8 +38,10 @@ struct Json<'a> {
     interrupted: bool,
     source: Option<JsonSide<'a>>,
     destination: Option<JsonSide<'a>>,
+    /// Where the events of a device with a clock are; `null` where there is none, or nowhere.
+    sidecar: Option<String>,
     notes: &'a [String],
-    /// The message of a failed or interrupted copy; `null` on success.
+    /// The message of a copy that failed, was interrupted or lost something; `null` on success.
     error: Option<&'a str>,
 }
 
@@ -48,6 +57,8 @@ struct JsonSide<'a> {
     in_flight_max: u32,
     /// `null` where it is no tape.
     tape: Option<JsonTape>,
+    /// `null` where it is no device with a clock.
+    stream: Option<JsonStream<'a>>,
 }
 
 #[derive(Serialize)]
@@ -89,7 +100,12 @@ struct JsonBounce<'a> {
 
 /// Returns the object of a copy on one line. Without a report it never began; `interrupted` says that a signal
 /// ended it.
-pub(crate) fn json(report: Option<&Report>, error: Option<&str>, interrupted: bool) -> String {
+pub(crate) fn json(
+    report: Option<&Report>,
+    error: Option<&str>,
+    interrupted: bool,
+    sidecar: Option<&Path>,
+) -> String {
     let text = serde_json::to_string(&Json {
         bytes: report.map_or(0, |report| report.bytes),
         seconds: report.map(|report| report.elapsed.as_secs_f64()),
@@ -108,6 +124,7 @@ pub(crate) fn json(report: Option<&Report>, error: Option<&str>, interrupted: bo
         interrupted: interrupted || report.is_some_and(|report| report.interrupted),
         source: report.map(|report| side_json(&report.source)),
         destination: report.map(|report| side_json(&report.destination)),
+        sidecar: sidecar.map(|path| path.display().to_string()),
         notes: report.map_or(&[], |report| &report.notes),
         error,
     });
@@ -132,11 +149,18 @@ fn side_json(side: &SideReport) -> JsonSide<'_> {
         requests: side.requests,
         in_flight_max: side.in_flight_max,
         tape: side.tape.as_ref().map(JsonTape::of),
+        stream: side.stream.as_ref().map(JsonStream::of),
     }
 }
 
+/// Says what was lost although the copy succeeded; `None` where nothing was.
+pub(crate) fn lost_line(report: &Report) -> Option<String> {
+    let lost = stream::lost(&report.source, &report.destination)?;
+    Some(format!("data was lost: {lost}; the report lists where"))
+}
+
 /// Returns the report for people, several lines.
-pub(crate) fn human_lines(report: &Report) -> String {
+pub(crate) fn human_lines(report: &Report, sidecar: Option<&Written>) -> String {
     use std::fmt::Write as _;
     let mut text = String::new();
     let rate = rate(per_second(report.bytes, report.elapsed));
@@ -165,7 +189,9 @@ pub(crate) fn human_lines(report: &Report) -> String {
     if !report.registered_reason.is_empty() && report.engine.refused.is_empty() {
         let _ = writeln!(text, "  not all is registered: {}", report.registered_reason);
     }
-    for (name, side) in [("source", &report.source), ("destination", &report.destination)] {
+    let sides =
+        [("source", Side::Source, &report.source), ("destination", Side::Destination, &report.destination)];
+    for (name, which, side) in sides {
         let _ = writeln!(
             text,
             "  {name:<11} {}, {}: {} bytes direct, {} bounced, at most {} in flight",
@@ -186,6 +212,12 @@ pub(crate) fn human_lines(report: &Report) -> String {
         for (reason, bytes) in &side.bounces {
             let _ = writeln!(text, "              {bytes} bounced: {reason}");
         }
+        for line in stream::lines(which, side) {
+            let _ = writeln!(text, "              {line}");
+        }
+    }
+    if let Some(Written { path: Some(path), lines, error: None, .. }) = sidecar {
+        let _ = writeln!(text, "  sidecar     {}: {lines} lines", path.display());
     }
     for note in &report.notes {
         let _ = writeln!(text, "  note: {note}");
@@ -211,11 +243,12 @@ mod tests {
 
     #[test]
     fn a_copy_that_never_began_has_every_field() {
-        let object: Value = serde_json::from_str(&super::json(None, Some("no"), false)).expect("an object");
+        let object: Value =
+            serde_json::from_str(&super::json(None, Some("no"), false, None)).expect("an object");
         assert_eq!(object["bytes"], 0);
         assert_eq!(object["notes"], json!([]));
         assert_eq!(object["error"], "no");
         assert_eq!(object["interrupted"], false);
-        assert!(object["source"].is_null() && object["engine"].is_null());
+        assert!(object["source"].is_null() && object["engine"].is_null() && object["sidecar"].is_null());
     }
 }

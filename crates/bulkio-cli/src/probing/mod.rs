@@ -1,9 +1,18 @@
 //! `bulkio probe`: the limits of a path, with who stated each and what happens to a transfer that breaks it.
+//!
+//! Devices with a clock have no limits but abilities: `video` and `sound` print those, and with `--to` what would be copied on the way to
+//! another end (`other_end`).
+
+mod other_end;
+mod sound;
+mod video;
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::Path;
 
+use bulkio::device::audio::{AudioError, Direction, PcmName, describe as describe_sound, is_pcm};
+use bulkio::device::video::{Capture, describe as describe_video};
 use bulkio::device::{Device as _, Passthrough, PassthroughError, takes_commands};
 use bulkio::probe::{DirectIo, Kind, NoDirectIo, Probe, ProbeError, probe_path};
 use scatterlist::{Limit, LimitId};
@@ -11,9 +20,26 @@ use serde::Serialize;
 
 use crate::args;
 use crate::exit::Exit;
-use crate::screen::Screen;
+use crate::screen::{self, Screen};
+use other_end::OtherEnd;
 
 pub(crate) fn run(args: &args::Probe, screen: &Screen) -> Exit {
+    if let Some(text) = with_clock(args, screen) {
+        return match text {
+            Ok(text) => printed(screen::print(&text), screen),
+            Err((exit, error)) => {
+                screen.say(&format!("bulkio: {error}"));
+                exit
+            }
+        };
+    }
+    if args.to.is_some() {
+        let path = args.path.display();
+        screen.say(&format!(
+            "bulkio: --to is for video grabbers and sound devices, and {path} is neither; leave it out"
+        ));
+        return Exit::Refused;
+    }
     let probe = match probe_path(&args.path) {
         Ok(probe) => probe,
         Err(error) => {
@@ -31,12 +57,17 @@ pub(crate) fn run(args: &args::Probe, screen: &Screen) -> Exit {
             return Exit::Refused;
         }
     };
-    let printed = if args.json {
+    let result = if args.json {
         print_json(&args.path, &probe, &facts)
     } else {
         print_table(&args.path, &probe, &facts, args.all)
     };
-    match printed {
+    printed(result, screen)
+}
+
+/// The exit, once an answer was printed, or was not.
+fn printed(result: io::Result<()>, screen: &Screen) -> Exit {
+    match result {
         Ok(()) => Exit::Done,
         // The reader has seen enough.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Done,
@@ -45,6 +76,62 @@ pub(crate) fn run(args: &args::Probe, screen: &Screen) -> Exit {
             Exit::Failed
         }
     }
+}
+
+/// What was found, or why not.
+type Text = Result<String, (Exit, String)>;
+
+/// Answers for a device with a clock; `None` where it is none.
+fn with_clock(args: &args::Probe, screen: &Screen) -> Option<Text> {
+    if is_pcm(&args.path) {
+        return Some(of_sound(args, screen));
+    }
+    Capture::is_capture(&args.path).then(|| of_video(args))
+}
+
+fn of_video(args: &args::Probe) -> Text {
+    let facts = describe_video(&args.path).map_err(|error| (Exit::Refused, error.to_string()))?;
+    let to = other_end(args)?;
+    if args.json { json(video::json(&facts, to.as_ref())) } else { Ok(video::table(&facts, to.as_ref())) }
+}
+
+/// A name without a direction is that of two nodes, of which one may be missing.
+fn of_sound(args: &args::Probe, screen: &Screen) -> Text {
+    let refused = |error: AudioError| {
+        (if error.is_refusal() { Exit::Refused } else { Exit::Failed }, error.to_string())
+    };
+    let name = PcmName::of_path(&args.path).map_err(refused)?;
+    let directions = match name.direction() {
+        Some(direction) => vec![direction],
+        None => vec![Direction::Capture, Direction::Playback],
+    };
+    let (mut facts, mut errors) = (Vec::new(), Vec::new());
+    for direction in directions {
+        match describe_sound(&name, direction) {
+            Ok(found) => facts.push(found),
+            Err(error) => errors.push(error),
+        }
+    }
+    if facts.is_empty() && !errors.is_empty() {
+        return Err(refused(errors.swap_remove(0)));
+    }
+    for error in errors.iter().filter(|error| !matches!(error, AudioError::NoNode { .. })) {
+        screen.say(&format!("bulkio: {error}"));
+    }
+    let (path, to) = (args.path.display().to_string(), other_end(args)?);
+    if args.json {
+        json(sound::json(&path, &facts, to.as_ref()))
+    } else {
+        Ok(sound::table(&path, &facts, to.as_ref()))
+    }
+}
+
+fn other_end(args: &args::Probe) -> Result<Option<OtherEnd>, (Exit, String)> {
+    args.to.as_deref().map(OtherEnd::ask).transpose().map_err(|error| (Exit::Refused, error))
+}
+
+fn json(text: serde_json::Result<String>) -> Text {
+    text.map_err(|error| (Exit::Failed, format!("cannot print: {error}")))
 }
 
 type Facts = Vec<(&'static str, String)>;

@@ -1,9 +1,10 @@
-//! [`Watch`]: tells the observer how far a copy with a tape is, and hears whether to stop.
+//! [`Watch`]: tells the observer how far a copy with a tape or a clock is, and hears whether to stop.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use super::super::options::{Control, Observer, Phase, Progress};
+use super::StreamProgress;
+use super::options::{Control, Observer, Phase, Progress};
 
 /// How often the observer hears from a busy copy.
 const TELL_EVERY: Duration = Duration::from_millis(100);
@@ -17,6 +18,8 @@ pub(super) struct Watch<'a> {
     done_bytes: &'a AtomicU64,
     pub(super) total_bytes: Option<u64>,
     pub(super) stopped: bool,
+    /// How a device with a clock is doing.
+    pub(super) stream: Option<StreamProgress>,
 }
 
 impl<'a> Watch<'a> {
@@ -25,7 +28,15 @@ impl<'a> Watch<'a> {
         done_bytes: &'a AtomicU64,
         total_bytes: Option<u64>,
     ) -> Self {
-        Self { observer, started: Instant::now(), told: None, done_bytes, total_bytes, stopped: false }
+        Self {
+            observer,
+            started: Instant::now(),
+            told: None,
+            done_bytes,
+            total_bytes,
+            stopped: false,
+            stream: None,
+        }
     }
 
     pub(super) fn observer(&mut self) -> &mut dyn Observer {
@@ -53,6 +64,7 @@ impl<'a> Watch<'a> {
             elapsed: self.started.elapsed(),
             reads_in_flight,
             writes_in_flight,
+            stream: self.stream,
         };
         self.stopped |= self.observer.progress(&progress) == Control::Stop;
         self.stopped

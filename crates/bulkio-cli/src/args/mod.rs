@@ -1,4 +1,11 @@
-//! The one table of flags.
+//! The one table of flags: the commands, and what concerns every copy, and tapes.
+//!
+//! Neighbours: `stream` has the flags of devices with a clock, `values` reads what is written behind them.
+
+mod stream;
+mod values;
+
+pub(crate) use stream::SidecarChoice;
 
 use std::path::PathBuf;
 
@@ -6,8 +13,10 @@ use bulkio::copy::{self, CopyOptions, DirectMode, End, EngineChoice, TapeCopy, T
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{exit, size};
+use stream::StreamFlags;
 
-/// Moves bytes between files, disks and pipes by direct I/O, and says what happened to each of them.
+/// Moves bytes between files, disks, pipes, tapes, video grabbers and sound devices by direct I/O, and says what happened to each of
+/// them.
 #[derive(Parser, Debug)]
 #[command(name = "bulkio", version, after_help = exit::TABLE)]
 pub(crate) struct Bulkio {
@@ -18,8 +27,8 @@ pub(crate) struct Bulkio {
 #[derive(Subcommand, Debug)]
 pub(crate) enum Command {
     /// Copies SRC to DST. SIZE is bytes, or a number with K, M, G, T (1024) or kB, MB, GB, TB (1000)
-    Copy(Copy),
-    /// Prints the limits of a file or device, with the source and force of each
+    Copy(Box<Copy>),
+    /// Prints the limits of a file or device, with the source and force of each, or what a grabber or sound device can do
     Probe(Probe),
     /// Tells where a tape stands, and moves it
     #[command(subcommand, after_help = TAPE_NODES)]
@@ -29,10 +38,11 @@ pub(crate) enum Command {
 #[derive(Args, Debug)]
 #[command(after_help = copy_help())]
 pub(crate) struct Copy {
-    /// A file, device or named pipe; - reads standard input
+    /// A file, device, named pipe, grabber (/dev/video0) or sound device (hw:CARD,DEV or /dev/snd/pcmC0D0c); - reads standard
+    /// input
     #[arg(value_name = "SRC")]
     source: PathBuf,
-    /// A file, device or named pipe; - writes standard output
+    /// A file, device, named pipe or sound device (hw:CARD,DEV or /dev/snd/pcmC0D0p); - writes standard output
     #[arg(value_name = "DST")]
     destination: PathBuf,
     /// Bytes of one request, rounded up to what both ends need
@@ -68,14 +78,16 @@ pub(crate) struct Copy {
     /// Send SCSI commands to a block device, in place of reads and writes, on these sides
     #[arg(long, value_enum, value_name = "SIDE")]
     passthrough: Option<Passthrough>,
-    #[command(flatten)]
-    tape: TapeFlags,
     /// Print the report as one JSON object on standard output (on standard error when DST is -)
     #[arg(long)]
     pub(crate) json: bool,
     /// Print no progress and no report, only errors and warnings
     #[arg(long, short)]
     pub(crate) quiet: bool,
+    #[command(flatten)]
+    tape: TapeFlags,
+    #[command(flatten)]
+    stream: StreamFlags,
 }
 
 #[derive(Args, Debug)]
@@ -144,19 +156,39 @@ Fields of the JSON object (on one line; the last line of standard error when DST
   pages, pool_bytes, registered_bytes    the memory of the copy
   block_bytes, depth                     bytes of one request, requests in flight on each side
   durable_bytes, synced, interrupted     what survives a power cut, whether flushed, whether stopped
-  source, destination                    path, class (file, block, pipe, char, scsi, nvme, tape), direct,
+  source, destination                    path, class (file, block, pipe, char, scsi, nvme, tape, video, audio), direct,
                                          direct_bytes, bounced_bytes, bounces [{reason, bytes}], requests,
                                          in_flight_max, and of a tape {block_bytes (0: variable), records,
                                          filemarks, starts, from_file, from_block, to_file, to_block,
-                                         at_end_of_data}, else null
-  notes, error                           what else to know; the message if it failed, else null
-What is not known because the copy never began is null.";
+                                         at_end_of_data}, else null, and of a device with a clock stream
+                                         {format, memory, memory_reason, frame_bytes (0: they differ), frames,
+                                         dropped, errored, xruns, losses [{reason (dropped, errored, short,
+                                         xrun), at_frame, sequence, count (null: unknown), time}],
+                                         losses_unlisted, buffers, waiting_max, latency_max_seconds}, else null
+  sidecar                                where the events of such a device are, else null
+  notes, error                           what else to know; the message if it failed or lost data, else null
+What is not known because the copy never began is null.
+
+A sidecar has one object a line. Its field event is start (device, format, memory, frame_len, time (null: unknown)), frame (index,
+sequence, time, position, len), lost (reason, at_frame, sequence, count, time, and first and last of the numbers that are
+missing where frames were dropped), clock (frames, time) or end (frames, dropped, errored, xruns). Times are seconds of
+CLOCK_MONOTONIC, positions and lengths bytes of DST. A sidecar that cannot be written stops nothing; the exit code is 1.";
+
+const PROBE_FIELDS: &str = "\
+Of a grabber, the JSON object has path, kind (video), driver, card, bus, inputs, input, format (as it stands), formats (each with
+sizes, each with rates; null where the driver does not say), memory and to. Of a sound device, path, kind (audio), directions and
+to. memory and directions say with --to what becomes of frames on the way: verdict is direct (nothing is copied), edges (what lies
+around the ends of frames or of the ring) or copied, and reason says why.";
 
 #[derive(Args, Debug)]
+#[command(after_help = PROBE_FIELDS)]
 pub(crate) struct Probe {
-    /// A file, device or folder entry
+    /// A file, device, folder entry, grabber (/dev/video0) or sound device (hw:CARD,DEV or /dev/snd/pcmC0D0c)
     #[arg(value_name = "PATH")]
     pub(crate) path: PathBuf,
+    /// Say what would be copied on the way between a grabber or sound device and this other end, and why
+    #[arg(long, value_name = "PATH")]
+    pub(crate) to: Option<PathBuf>,
     /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,
@@ -321,7 +353,12 @@ impl Copy {
                 destination: matches!(self.passthrough, Some(Passthrough::Destination | Passthrough::Both)),
             },
             tape: self.tape.options(),
+            stream: self.stream.options(),
         }
+    }
+
+    pub(crate) fn sidecar(&self) -> SidecarChoice {
+        self.stream.sidecar()
     }
 }
 
