@@ -156,14 +156,60 @@ pub(super) const GROUPS: &[Group] = &[
         tests: &[tests("lab", &["matrix::", "--test-threads=1"], 15)],
     },
     Group {
-        name: "classes",
-        about: "the classes that have no tests of their own yet are there: video, sound",
+        name: "audio",
+        about: "sound: two loopback cards, where one side records what the other plays",
         images: &[],
         devices: &[],
-        modules: &["vivid n_devs=1", "snd_aloop"],
+        modules: &[
+            "snd_aloop index=0,1 enable=1,1 id=Loopback,Second pcm_substreams=8,1",
+            "loop",
+            "brd rd_nr=1 rd_size=65536",
+            "dm_mod",
+        ],
         setup: "",
-        programs: &[],
-        tests: &[tests("lab", &["classes::"], 5)],
+        programs: &[
+            ("arecord", "alsa-utils"),
+            ("aplay", "alsa-utils"),
+            ("sox", "sox"),
+            ("strace", "strace"),
+            DMSETUP,
+        ],
+        // One after the other: the sides of a loopback share its parameters, and under emulation two streams starve each other.
+        tests: &[
+            tests("lab", &["audio::", "audio_command::", "--test-threads=1", "--skip=audio::stalls::"], 15),
+            tests("lab", &["audio::stalls::", "--test-threads=1", "--nocapture"], 5),
+        ],
+    },
+    Group {
+        name: "video",
+        about: "video grabbers, emulated by vivid: one plane and many, memory of pages and contiguous memory",
+        images: &[],
+        devices: &[],
+        // The second one allocates contiguous memory, which nobody else may pin, and takes no user pointers; the third has several planes;
+        // the fourth is to be unplugged; the fifth has an output, teletext and metadata, too (Documentation/admin-guide/media/vivid.rst).
+        modules: &[
+            "brd rd_nr=1 rd_size=131072",
+            "dm_mod",
+            "loop",
+            "vivid n_devs=5 allocators=0,1,0,0,0 multiplanar=1,1,2,1,1 node_types=0x1,0x1,0x1,0x1,0x20105",
+        ],
+        setup: "",
+        programs: &[("v4l2-ctl", "v4l-utils"), ("strace", "strace"), DMSETUP],
+        // One after the other: a grabber streams for one user at a time.
+        tests: &[
+            tests(
+                "lab",
+                &[
+                    "video::",
+                    "video_copy::",
+                    "video_command::",
+                    "--test-threads=1",
+                    "--skip=video_copy::peer::",
+                ],
+                15,
+            ),
+            tests("lab", &["video_copy::peer::", "--nocapture"], 5),
+        ],
     },
     Group {
         name: "tape",

@@ -27,6 +27,8 @@ pub(super) struct Plan {
     pub(super) disk_at: Vec<PathBuf>,
     /// A shell script that makes the devices.
     pub(super) setup: String,
+    /// The command, as `BULKIO_BIN` for tests.
+    pub(super) command: PathBuf,
     pub(super) tests: Vec<PlannedTests>,
     /// A prompt in place of tests, with these rows and columns.
     pub(super) prompt: Option<(u16, u16)>,

@@ -3,7 +3,9 @@
 
 #![expect(clippy::unwrap_used, reason = "tests may panic, helpers included")]
 
-mod classes;
+mod audio;
+mod audio_command;
+mod command;
 #[path = "../common/mod.rs"]
 mod common;
 mod dm;
@@ -24,3 +26,6 @@ mod scsi_generic;
 mod signalled;
 mod support;
 mod tape;
+mod video;
+mod video_command;
+mod video_copy;

@@ -136,7 +136,17 @@ impl Mapper {
 
     /// Lets all that it holds back go on, and returns when that has ended; what comes later waits.
     pub(crate) fn suspend(&self) {
-        dmsetup(&["suspend", &self.name], "");
+        Self::suspend_named(&self.name);
+    }
+
+    /// The same, where somebody else has the device.
+    pub(crate) fn suspend_named(name: &str) {
+        dmsetup(&["suspend", name], "");
+    }
+
+    /// Lets the device of this name go on, which somebody else suspended.
+    pub(crate) fn resume(name: &str) {
+        dmsetup(&["resume", name], "");
     }
 
     /// Puts another table in place.

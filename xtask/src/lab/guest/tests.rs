@@ -14,6 +14,9 @@ use crate::{process, programs};
 /// The variable that says in which group of the lab a test runs.
 pub(super) const GROUP: &str = "BULKIO_LAB";
 
+/// The variable that says where the command is.
+const COMMAND: &str = "BULKIO_BIN";
+
 /// Where skipped tests and temporary files go.
 const FOLDER: &str = "/run/lab";
 
@@ -24,7 +27,7 @@ pub(super) fn run(plan: &Plan, test: &PlannedTests, port: &Port) -> Result<()> {
     let mut command = Command::new(&test.binary);
     command.args(&test.arguments).current_dir(temporary).env("PATH", programs::search_path());
     command.env("HOME", "/root").env("TMPDIR", temporary).env("RUST_BACKTRACE", "1");
-    command.env(GROUP, &plan.group).env(SKIP_LOG, log.path());
+    command.env(COMMAND, &plan.command).env(GROUP, &plan.group).env(SKIP_LOG, log.path());
     port.say(Message::Begin(test.title.clone()));
     let limit = Duration::from_secs(test.limit_s);
     let ended = process::run_within(command, Some(limit), |line| port.line(line))?;
