@@ -2,10 +2,10 @@
 
 use super::options::{CopyOptions, Observer, Phase};
 use super::pipeline::{Pipeline, WAIT};
-use super::report::{Report, SideReport};
+use super::report::{Closing, Report, SideReport};
 use super::{CopyError, Side};
 use crate::device::Device;
-use crate::engine::{CommandRing, Completion, EngineReport, FlushKind, Registration};
+use crate::engine::{CommandRing, Completion, FlushKind};
 
 impl Pipeline<'_> {
     /// Sets the length, makes the bytes and the name durable. Says whether that was done.
@@ -77,20 +77,13 @@ impl Pipeline<'_> {
     }
 
     pub(super) fn report(&self, options: &CopyOptions, synced: bool) -> Report {
-        let engine = self.engine.report().clone();
-        let (registered_bytes, registered_reason) = registered(&engine);
-        Report {
+        Closing {
             bytes: self.state.front,
             elapsed: self.state.started.elapsed(),
-            engine,
-            page_kind: self.pool.kind(),
-            page_reason: self.pool.kind_reason().to_string(),
-            pool_bytes: self.pool.bytes(),
-            registered_bytes,
-            registered_reason,
+            engine: self.engine.report().clone(),
+            pool: &self.pool,
             block_len: self.ends.geometry.slot_len,
             depth: options.depth,
-            durable_bytes: if synced { self.state.front } else { 0 },
             synced,
             // A stop that came when everything was written interrupted nothing.
             interrupted: self.state.stopped && self.state.len != Some(self.state.front),
@@ -98,6 +91,7 @@ impl Pipeline<'_> {
             destination: told(&self.state.destination, &*self.ends.destination),
             notes: self.notes(),
         }
+        .report()
     }
 }
 
@@ -110,13 +104,4 @@ pub(super) fn told(side: &SideReport, device: &dyn Device) -> SideReport {
         side.count_bounced(bytes, &why);
     }
     side
-}
-
-/// The bytes of the pool that are registered, and why that is not all.
-pub(super) fn registered(engine: &EngineReport) -> (u64, String) {
-    match &engine.fixed {
-        Registration::Whole { bytes } => (*bytes, String::new()),
-        Registration::Partial { bytes, reason, .. } => (*bytes, reason.clone()),
-        Registration::None { reason } => (0, reason.clone()),
-    }
 }

@@ -76,10 +76,10 @@ pub(super) fn run(
     pipeline.skip_stream(options.skip, observer);
     if pipeline.state.ends() {
         // The destination is as it was; a created one goes with `ends`.
-        return ended(pipeline.report(options, false), pipeline.state.take_error());
+        return pipeline.report(options, false).ended(pipeline.state.take_error());
     }
     if let Err(error) = pipeline.prepare(options) {
-        return ended(pipeline.report(options, false), Some(error));
+        return pipeline.report(options, false).ended(Some(error));
     }
     pipeline.transfer(observer);
     pipeline.narrow(observer);
@@ -91,14 +91,7 @@ pub(super) fn run(
     if let Some(created) = ends.created.take() {
         created.keep();
     }
-    ended(report, error)
-}
-
-fn ended(report: Report, error: Option<CopyError>) -> Result<Report, CopyFailure> {
-    match error {
-        None => Ok(report),
-        Some(error) => Err(CopyFailure { error, report: Some(Box::new(report)) }),
-    }
+    report.ended(error)
 }
 
 impl<'a> Pipeline<'a> {

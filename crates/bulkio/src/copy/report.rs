@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::{StreamReport, TapeReport};
-use crate::engine::EngineReport;
-use crate::pages::PageKind;
+use super::{CopyError, CopyFailure, StreamReport, TapeReport};
+use crate::engine::{EngineReport, Registration};
+use crate::pages::{PageKind, PagePool};
 
 /// What a copy did.
 #[derive(Clone, Debug)]
@@ -42,6 +42,66 @@ pub struct Report {
     pub destination: SideReport,
     /// What else the user should know.
     pub notes: Vec<String>,
+}
+
+/// What a copy knows at its end; the rest of its report follows from that.
+#[derive(Debug)]
+pub(super) struct Closing<'a> {
+    pub(super) bytes: u64,
+    pub(super) elapsed: Duration,
+    pub(super) engine: EngineReport,
+    pub(super) pool: &'a PagePool,
+    pub(super) block_len: u64,
+    pub(super) depth: u32,
+    pub(super) synced: bool,
+    pub(super) interrupted: bool,
+    pub(super) source: SideReport,
+    pub(super) destination: SideReport,
+    pub(super) notes: Vec<String>,
+}
+
+impl Closing<'_> {
+    pub(super) fn report(self) -> Report {
+        let Self { bytes, elapsed, engine, pool, block_len, depth, synced, interrupted, .. } = self;
+        let (registered_bytes, registered_reason) = registered(&engine);
+        Report {
+            bytes,
+            elapsed,
+            engine,
+            page_kind: pool.kind(),
+            page_reason: pool.kind_reason().to_string(),
+            pool_bytes: pool.bytes(),
+            registered_bytes,
+            registered_reason,
+            block_len,
+            depth,
+            durable_bytes: if synced { bytes } else { 0 },
+            synced,
+            interrupted,
+            source: self.source,
+            destination: self.destination,
+            notes: self.notes,
+        }
+    }
+}
+
+/// The bytes of the pool that are registered, and why that is not all.
+fn registered(engine: &EngineReport) -> (u64, String) {
+    match &engine.fixed {
+        Registration::Whole { bytes } => (*bytes, String::new()),
+        Registration::Partial { bytes, reason, .. } => (*bytes, reason.clone()),
+        Registration::None { reason } => (0, reason.clone()),
+    }
+}
+
+impl Report {
+    /// Ends the copy: with this report alone, or with what went wrong.
+    pub(super) fn ended(self, error: Option<CopyError>) -> Result<Self, CopyFailure> {
+        match error {
+            None => Ok(self),
+            Some(error) => Err(CopyFailure { error, report: Some(Box::new(self)) }),
+        }
+    }
 }
 
 /// What happened on one side.

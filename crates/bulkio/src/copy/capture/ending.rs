@@ -1,7 +1,7 @@
 //! The end of a copy from a device with a clock: the destination is settled, both sides become one report, and one error is told.
 
-use super::super::finish::registered;
 use super::super::options::{CopyOptions, Phase};
+use super::super::report::Closing;
 use super::super::watch::Watch;
 use super::super::{CopyError, CopyFailure, Report, SideReport};
 use super::report::StreamReport;
@@ -35,30 +35,21 @@ pub(super) fn finish<F: Filled, M>(
     let Ended { mut side, report, error, notes, all } = ended;
     side.stream = Some(report);
     let engine = sink.engine.report().clone();
-    let (registered_bytes, registered_reason) = registered(&engine);
     let bytes = sink.whole_bytes();
     let (destination, sink_error) = sink.into_report();
     let error = error.or(sink_error);
-    let report = Report {
+    let report = Closing {
         bytes,
         elapsed: watch.started.elapsed(),
         engine,
-        page_kind: pool.kind(),
-        page_reason: pool.kind_reason().to_string(),
-        pool_bytes: pool.bytes(),
-        registered_bytes,
-        registered_reason,
+        pool,
         block_len: u64::try_from(pool.slot_len()).unwrap_or(u64::MAX),
         depth: options.depth,
-        durable_bytes: if synced { bytes } else { 0 },
         synced,
         interrupted: watch.stopped && error.is_none() && !all,
         source: side,
         destination,
         notes,
     };
-    match error {
-        None => Ok(report),
-        Some(error) => Err(CopyFailure { error, report: Some(Box::new(report)) }),
-    }
+    report.report().ended(error)
 }

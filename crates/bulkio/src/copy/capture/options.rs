@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::super::CopyError;
-use crate::device::audio::SampleFormat;
+use crate::device::audio::{AudioOptions, SampleFormat};
 use crate::device::video::{FourCc, MemoryModel, Rate};
 
 /// What concerns video grabbers and sound devices. Where nothing is said, what the device stands at is taken.
@@ -134,6 +134,12 @@ impl VideoCopy {
 }
 
 impl AudioCopy {
+    /// Returns what a sound device is asked for, beside blocks of `block_len` bytes at the other end.
+    pub(super) const fn device_options(&self, block_len: u64) -> AudioOptions {
+        let Self { sample, rate_hz, channels, period_frames, buffer_frames, .. } = *self;
+        AudioOptions { sample, rate_hz, channels, period_frames, buffer_frames, block_len }
+    }
+
     /// Names an option that is set and that only a sound device understands.
     pub(super) fn needs_sound(&self) -> Option<&'static str> {
         let set = [

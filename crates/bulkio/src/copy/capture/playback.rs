@@ -13,17 +13,17 @@ use scatterlist::{LimitId, Limits};
 
 use super::super::options::{CopyOptions, End, Observer, Phase};
 use super::super::pipeline::add;
+use super::super::report::Closing;
 use super::super::watch::Watch;
 use super::super::wav::{self, WavSound};
-use super::super::{CopyError, CopyFailure, Report, Side, SideReport, ends, finish as whole};
+use super::super::{CopyError, CopyFailure, Report, Side, SideReport, ends};
 use super::checks;
 use super::chunks::{Chunks, Released};
 use super::container::is_wav;
 use super::options::AudioCopy;
 use super::player::Player;
-use super::report::StreamReport;
-use super::sound::{frames_of, in_words};
-use crate::device::audio::{AudioOptions, Direction, Params, Pcm, PcmName, Pinned};
+use super::sound::{frames_of, in_words, stream_report};
+use crate::device::audio::{Direction, Params, Pcm, PcmName, Pinned};
 use crate::device::{Class, Device, DirectMode};
 use crate::engine::{Engine, EngineOptions, FileId, FixedRegion};
 use crate::pages::{PagePool, PoolOptions};
@@ -90,14 +90,7 @@ pub(super) fn copy(
     let sound = sound(source, &*device, options, &mut notes)?;
     let unit = ends::direct_unit(&*device).map_or(1, |unit| unit.start.max(unit.end));
     let wanted = &sound.wanted;
-    let audio = AudioOptions {
-        sample: wanted.sample,
-        rate_hz: wanted.rate_hz,
-        channels: wanted.channels,
-        period_frames: wanted.period_frames,
-        buffer_frames: wanted.buffer_frames,
-        block_len: unit,
-    };
+    let audio = wanted.device_options(unit);
     let pcm = Pcm::open(&name, Direction::Playback, &audio).map_err(CopyError::AudioRefused)?;
     notes.extend(pcm.notes().iter().cloned());
     let params = *pcm.params();
@@ -124,14 +117,7 @@ pub(super) fn copy(
     let done_bytes = AtomicU64::new(0);
     let total = frames.map(|frames| frames.saturating_mul(params.frame_len));
     let mut watch = Watch::new(observer, &done_bytes, total);
-    let report = StreamReport {
-        format: in_words(&params),
-        memory: format!("ring of the device, {} bytes", params.ring_len),
-        memory_reason: reader.copies.clone().unwrap_or_default(),
-        frame_len: params.frame_len,
-        buffers: params.ring_len,
-        ..StreamReport::default()
-    };
+    let report = stream_report(&params, reader.copies.as_deref());
     let direct = reader.refused.is_none();
     let source_side =
         SideReport::new(reader.device.path().display().to_string(), reader.device.class().name(), direct);
@@ -177,29 +163,20 @@ pub(super) fn copy(
     // The device is free when this returns.
     drop(engine);
     drop(pcm);
-    let (registered_bytes, registered_reason) = whole::registered(&engine_report);
-    let report = Report {
+    let report = Closing {
         bytes,
         elapsed: watch.started.elapsed(),
         engine: engine_report,
-        page_kind: pool.kind(),
-        page_reason: pool.kind_reason().to_string(),
-        pool_bytes: pool.bytes(),
-        registered_bytes,
-        registered_reason,
+        pool: &pool,
         block_len: chunks.len_max(),
         depth,
-        durable_bytes: 0,
         synced: false,
         interrupted: watch.stopped && error.is_none() && !all,
         source,
         destination: side,
         notes,
     };
-    match error {
-        None => Ok(report),
-        Some(error) => Err(CopyFailure { error, report: Some(Box::new(report)) }),
-    }
+    report.report().ended(error)
 }
 
 /// How the source is read.

@@ -108,8 +108,7 @@ impl Player {
             Err(error) => self.fail(CopyError::Audio(error)),
         }
         self.tell(watch, done_bytes);
-        let StreamReport { frames, dropped, errored, xruns, .. } = self.report;
-        watch.observer().event(&StreamEvent::Ended { frames, dropped, errored, xruns });
+        watch.observer().event(&self.report.end());
     }
 
     fn play(&mut self, watch: &mut Watch<'_>, done_bytes: &AtomicU64) -> Result<(), CopyError> {

@@ -89,6 +89,12 @@ impl StreamReport {
         self.dropped > 0 || self.errored > 0 || self.xruns > 0
     }
 
+    /// Returns the last event of the stream.
+    pub(super) const fn end(&self) -> StreamEvent<'static> {
+        let Self { frames, dropped, errored, xruns, .. } = *self;
+        StreamEvent::Ended { frames, dropped, errored, xruns }
+    }
+
     /// Counts a loss and lists it.
     pub(super) fn lose(&mut self, loss: Loss) {
         let count = loss.count.unwrap_or(0);

@@ -29,7 +29,7 @@ use super::report::{Loss, LossReason, StreamEvent, StreamProgress, StreamReport}
 use super::sink::{Event, Sink, add_slots};
 use super::video::STALL_MAX;
 use crate::device::Class;
-use crate::device::audio::{self, AudioError, AudioOptions, Params, Pcm, PcmName, Pinned, RunState};
+use crate::device::audio::{self, AudioError, Params, Pcm, PcmName, Pinned, RunState};
 use crate::pages::{PagePool, PoolOptions};
 
 /// How long one wait lasts before the observer is asked again.
@@ -59,14 +59,7 @@ pub(super) fn copy(
     checks::takes_streams(source, &*target.device)?;
     let is_stream = target.device.is_stream();
     let wanted = &options.stream.audio;
-    let audio = AudioOptions {
-        sample: wanted.sample,
-        rate_hz: wanted.rate_hz,
-        channels: wanted.channels,
-        period_frames: wanted.period_frames,
-        buffer_frames: wanted.buffer_frames,
-        block_len: target.unit,
-    };
+    let audio = wanted.device_options(target.unit);
     let pcm = Pcm::open(&name, audio::Direction::Capture, &audio).map_err(CopyError::AudioRefused)?;
     notes.extend(pcm.notes().iter().cloned());
     let params = *pcm.params();
@@ -90,14 +83,7 @@ pub(super) fn copy(
     let done_bytes = AtomicU64::new(0);
     let total = frames.map(|frames| frames.saturating_mul(params.frame_len));
     let mut watch = Watch::new(observer, &done_bytes, total);
-    let report = StreamReport {
-        format: in_words(&params),
-        memory: format!("ring of the device, {} bytes", params.ring_len),
-        memory_reason: copies.clone().unwrap_or_default(),
-        frame_len: params.frame_len,
-        buffers: params.ring_len,
-        ..StreamReport::default()
-    };
+    let report = stream_report(&params, copies.as_deref());
     let side = SideReport::new(source.display().to_string(), Class::Audio.name(), copies.is_none());
     let mut run = Run {
         sink,
@@ -159,6 +145,18 @@ fn copies(pinned: Pinned, unit: u64) -> Option<String> {
         // Writes through the page cache, and to pipes, take any memory.
         _ if unit == 1 => None,
         pinned => Some(pinned.to_string()),
+    }
+}
+
+/// Begins the report of a sound device; `copies` is why its ring is copied from or to.
+pub(super) fn stream_report(params: &Params, copies: Option<&str>) -> StreamReport {
+    StreamReport {
+        format: in_words(params),
+        memory: format!("ring of the device, {} bytes", params.ring_len),
+        memory_reason: copies.unwrap_or_default().to_owned(),
+        frame_len: params.frame_len,
+        buffers: params.ring_len,
+        ..StreamReport::default()
     }
 }
 
@@ -504,7 +502,6 @@ impl Run<'_> {
         for loss in std::mem::take(&mut self.losses) {
             watch.observer().event(&StreamEvent::Lost(loss));
         }
-        let StreamReport { frames, dropped, errored, xruns, .. } = self.report;
-        watch.observer().event(&StreamEvent::Ended { frames, dropped, errored, xruns });
+        watch.observer().event(&self.report.end());
     }
 }

@@ -461,7 +461,6 @@ impl Run<'_> {
         for loss in std::mem::take(&mut self.losses) {
             watch.observer().event(&StreamEvent::Lost(loss));
         }
-        let StreamReport { frames, dropped, errored, xruns, .. } = self.report;
-        watch.observer().event(&StreamEvent::Ended { frames, dropped, errored, xruns });
+        watch.observer().event(&self.report.end());
     }
 }

@@ -1,8 +1,9 @@
 //! The end of a copy with a tape: both sides' outcomes become one report, and the error that is told.
 
 use super::super::options::{CopyOptions, Phase};
+use super::super::report::Closing;
 use super::super::watch::Watch;
-use super::super::{CopyError, CopyFailure, Report, Side, SideReport, finish as whole};
+use super::super::{CopyError, CopyFailure, Report, Side, SideReport};
 use super::side::Ended;
 use crate::device::tape::TapeError;
 use crate::engine::EngineReport;
@@ -41,28 +42,19 @@ pub(super) fn finish(
     let (source, destination) = if tape == Side::Source { (report, other) } else { (other, report) };
     let Summary { engine, pool, block_len, synced, notes: mut all_notes } = summary;
     all_notes.extend(notes);
-    let (registered_bytes, registered_reason) = whole::registered(&engine);
     let bytes = watch.done_bytes();
-    let report = Report {
+    let report = Closing {
         bytes,
         elapsed: watch.started.elapsed(),
         engine,
-        page_kind: pool.kind(),
-        page_reason: pool.kind_reason().to_string(),
-        pool_bytes: pool.bytes(),
-        registered_bytes,
-        registered_reason,
+        pool,
         block_len,
         depth: options.depth,
-        durable_bytes: if synced { bytes } else { 0 },
         synced,
         interrupted: watch.stopped && error.is_none() && watch.total_bytes != Some(bytes),
         source,
         destination,
         notes: all_notes,
     };
-    match error {
-        None => Ok(report),
-        Some(error) => Err(CopyFailure { error, report: Some(Box::new(report)) }),
-    }
+    report.report().ended(error)
 }
