@@ -6,10 +6,11 @@
 
 use std::io;
 use std::os::fd::AsRawFd;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use io_uring::types::{Fd, SubmitArgs, Timespec};
-use io_uring::{IoUring, Probe, cqueue, opcode, squeue};
+use io_uring::{Builder, IoUring, Probe, cqueue, opcode, squeue};
 use rustix::pipe::PipeFlags;
 
 use super::entry::Submission;
@@ -21,6 +22,10 @@ use super::uring::Uring;
 /// Waits of the probe, and how long each lasts at most.
 const PROBE_TRIES_MAX: u32 = 100;
 const PROBE_WAIT: Duration = Duration::from_millis(20);
+
+/// How long a dropped ring's memory is waited for, and the first pause.
+const RELEASE_MAX: Duration = Duration::from_secs(1);
+const RELEASE_PAUSE: Duration = Duration::from_millis(1);
 
 /// The flags of a ring for one thread, best first. Kernels before 6.1, 5.19 and 5.18 refuse a rung with `EINVAL`.
 const ONE_THREAD: [&[&str]; 3] = [
@@ -101,7 +106,7 @@ fn climb<S: Submission, C: cqueue::EntryMarker>(
             };
         }
         // Two at least, for the probe.
-        match builder.build(options.depth.next_power_of_two().max(2)) {
+        match build(&builder, options.depth.next_power_of_two().max(2)) {
             // Before Linux 5.11 the kernel's thread took registered files only.
             Ok(ring) if ring.params().is_setup_sqpoll() && !ring.params().is_feature_sqpoll_nonfixed() => {
                 return Err(
@@ -127,6 +132,25 @@ fn climb<S: Submission, C: cqueue::EntryMarker>(
         }
     }
     Err(refused)
+}
+
+/// Builds a ring. Where there is no memory for it, tries again within a bound: a ring counts against `RLIMIT_MEMLOCK`, and the kernel
+/// releases what a dropped one held later, so who drops one and makes another may find the place still taken.
+fn build<S: Submission, C: cqueue::EntryMarker>(
+    builder: &Builder<S, C>,
+    entries: u32,
+) -> io::Result<IoUring<S, C>> {
+    let started = Instant::now();
+    let mut pause = RELEASE_PAUSE;
+    loop {
+        match builder.build(entries) {
+            Err(error) if error.raw_os_error() == Some(libc::ENOMEM) && started.elapsed() < RELEASE_MAX => {
+                thread::sleep(pause);
+                pause = pause.saturating_mul(2);
+            }
+            built => return built,
+        }
+    }
 }
 
 /// Says what failed and what to change.

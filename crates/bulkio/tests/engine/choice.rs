@@ -28,6 +28,18 @@ fn auto_says_what_it_became() {
     assert_eq!((engine.report().kind, &*engine.report().refused), (EngineKind::Threads, &[][..]));
 }
 
+/// A ring counts against the limit of locked memory until the kernel has taken it apart, some time after it was dropped.
+#[test]
+fn rings_one_after_the_other_fit_a_limit_of_locked_memory() {
+    let options = || EngineOptions { kind: EngineChoice::Uring, depth: 2048, ..EngineOptions::default() };
+    if let Err(error) = TestEngine::new(options()) {
+        return skip("choice::rings_one_after_the_other_fit_a_limit_of_locked_memory", &error.to_string());
+    }
+    for number in 0..200 {
+        TestEngine::new(options()).unwrap_or_else(|error| panic!("ring {number}: {error}"));
+    }
+}
+
 /// What a container does: io_uring forbidden by a filter of system calls, in a child.
 #[test]
 fn forbidden_io_uring_is_explained() {
