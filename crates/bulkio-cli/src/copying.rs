@@ -1,7 +1,7 @@
 //! `bulkio copy`: from the arguments to the library, and from its outcome to reports and an exit code.
 //!
-//! Contract: with `--json` exactly one object is printed, whatever happens; errors and warnings are said also
-//! with `--quiet`; standard output carries the object, or the data where it is the destination, and nothing else.
+//! Contract: with `--json` the last line is the event `end`, unless a second signal comes while nobody reads; errors and warnings are said also
+//! with `--quiet`; standard output carries the events, or the data where it is the destination, and nothing else.
 
 use std::sync::Arc;
 
@@ -11,11 +11,13 @@ use bulkio::device::video::Capture;
 use signal_hook::consts::SIGINT;
 
 use crate::args::Copy;
+use crate::events::Events;
 use crate::exit::Exit;
 use crate::pace::Waiting;
 use crate::progress::{Watch, Watcher};
+use crate::question::Question;
 use crate::report;
-use crate::screen::{self, Screen};
+use crate::screen::Screen;
 use crate::sidecar::{Sidecar, Written};
 use crate::signals;
 
@@ -24,17 +26,14 @@ use crate::signals;
 struct Output {
     json: bool,
     quiet: bool,
-    data_on_stdout: bool,
+    events: Arc<Events>,
     screen: Arc<Screen>,
 }
 
 pub(crate) fn run(args: &Copy) -> Exit {
-    let output = Output {
-        json: args.json,
-        quiet: args.quiet,
-        data_on_stdout: args.destination() == End::Stdout,
-        screen: Arc::default(),
-    };
+    let screen = Arc::<Screen>::default();
+    let events = Events::new(args.json, args.destination() == End::Stdout, Arc::clone(&screen));
+    let output = Output { json: args.json, quiet: args.quiet, events: Arc::new(events), screen };
     let options = args.options();
     let sidecar = Sidecar::new(args.sidecar(), args.source(), args.destination(), options.sync);
     let ends = [args.source(), args.destination()];
@@ -46,16 +45,23 @@ pub(crate) fn run(args: &Copy) -> Exit {
     let watch = Watch::new(if is_sound { Waiting::Bytes } else { Waiting::Buffers });
     let tell = {
         let output = output.clone();
-        Box::new(move |message: &str| {
+        Arc::new(move |exit, message: &str| {
             // The command ends in any case.
-            let _ = output.tell(Outcome { error: Some(message), ..Outcome::of(Exit::Signal(0)) });
+            let _ = output.tell(Outcome { error: Some(message), ..Outcome::of(exit) });
         })
     };
     if let Err(error) = signals::listen(Arc::clone(&watch), Arc::clone(&output.screen), tell) {
         let error = format!("cannot listen for signals: {error}");
         return output.tell(Outcome { error: Some(&error), ..Outcome::of(Exit::Failed) });
     }
-    let mut watcher = Watcher::new(Arc::clone(&watch), Arc::clone(&output.screen), args.quiet, sidecar);
+    let mut watcher = Watcher::new(
+        Arc::clone(&watch),
+        Arc::clone(&output.screen),
+        args.quiet,
+        sidecar,
+        Arc::clone(&output.events),
+        Question::new(args),
+    );
     let result = copy(args.source(), args.destination(), &options, &mut watcher);
     let sidecar = watcher.finish();
     let signal = watch.end();
@@ -116,10 +122,8 @@ impl Output {
             return exit;
         }
         let path = sidecar.and_then(|sidecar| sidecar.path.as_deref());
-        let line = report::json(report, error.or(unwritten), matches!(exit, Exit::Signal(_)), path);
-        if self.data_on_stdout {
-            self.screen.say(&line);
-        } else if let Err(error) = screen::print(&line) {
+        let line = report::json(exit, report, error.or(unwritten), path);
+        if let Err(error) = self.events.end(&line) {
             self.screen.say(&format!("bulkio: cannot print the report: {error}"));
             return exit.and_failed();
         }
@@ -128,6 +132,10 @@ impl Output {
 }
 
 fn stopped_line(report: &Report) -> String {
+    if let Some(verified) = &report.verified {
+        let (copied, bytes) = (report.durable_bytes, verified.bytes);
+        return format!("stopped: all {copied} bytes are copied and durable, {bytes} of them were verified");
+    }
     if report.synced {
         return format!(
             "stopped: {} bytes are copied and durable; what lies behind is not",

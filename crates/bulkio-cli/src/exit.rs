@@ -1,13 +1,4 @@
-//! The exit codes, in one table. `bulkio --help` prints the same.
-//!
-//! | code | meaning |
-//! |---|---|
-//! | 0 | done: every byte asked for is at the destination |
-//! | 1 | the transfer failed; the message says at which byte |
-//! | 2 | the command line cannot be understood |
-//! | 3 | refused before anything was written |
-//! | 4 | finished, but data was lost: frames dropped or damaged, xruns; the report lists them |
-//! | 130, 143 | stopped by SIGINT, SIGTERM; the message says how many bytes are durable |
+//! The exit codes, in one table ([`CODES`]), which `--help` and the manual page show.
 
 use std::process::ExitCode;
 
@@ -22,6 +13,8 @@ pub(crate) enum Exit {
     Refused,
     /// A device with a clock lost something that the copy could do nothing about.
     Lost,
+    /// Two ends that were compared differ.
+    Differ,
     /// Stopped by this signal.
     Signal(u8),
 }
@@ -31,8 +24,20 @@ impl Exit {
     #[must_use]
     pub(crate) const fn and_failed(self) -> Self {
         match self {
-            Self::Done | Self::Lost => Self::Failed,
+            Self::Done | Self::Lost | Self::Differ => Self::Failed,
             Self::Failed | Self::Usage | Self::Refused | Self::Signal(_) => self,
+        }
+    }
+
+    /// The word for it in the report.
+    pub(crate) const fn outcome(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Failed => "failed",
+            Self::Usage | Self::Refused => "refused",
+            Self::Lost => "lost",
+            Self::Differ => "differ",
+            Self::Signal(_) => "stopped",
         }
     }
 
@@ -44,20 +49,37 @@ impl Exit {
             Self::Usage => 2,
             Self::Refused => 3,
             Self::Lost => 4,
+            Self::Differ => 5,
             Self::Signal(number) => SIGNAL_BASE.saturating_add(number),
         }
     }
 }
 
+/// The table: codes, and what each means.
+pub(crate) const CODES: [(&str, &str); 7] = [
+    ("0", "done: every byte asked for is at the destination"),
+    (
+        "1",
+        "the transfer failed, perhaps after a part of it, or a digest or verification found wrong bytes; the message says where",
+    ),
+    ("2", "the command line cannot be understood"),
+    ("3", "refused before anything was written"),
+    (
+        "4",
+        "finished, but data was lost: blocks that cannot be read, frames dropped or damaged, xruns; the report lists them",
+    ),
+    ("5", "bulkio verify: the two ends differ; the result lists where"),
+    ("130, 143", "stopped by SIGINT, SIGTERM; the message says how many bytes are durable"),
+];
+
+/// The head of the table.
+const HEAD: &str = "Exit codes:";
+
 /// The table as `--help` shows it.
-pub(crate) const TABLE: &str = "\
-Exit codes:
-  0         done: every byte asked for is at the destination
-  1         the transfer failed; the message says at which byte
-  2         the command line cannot be understood
-  3         refused before anything was written
-  4         finished, but data was lost: frames dropped or damaged, xruns; the report lists them
-  130, 143  stopped by SIGINT, SIGTERM; the message says how many bytes are durable";
+pub(crate) fn table() -> String {
+    let lines = CODES.iter().map(|(code, meaning)| format!("\n  {code:<9} {meaning}"));
+    std::iter::once(HEAD.to_owned()).chain(lines).collect()
+}
 
 /// Added to a signal's number, as shells do.
 const SIGNAL_BASE: u8 = 128;
@@ -87,6 +109,16 @@ mod tests {
             [Exit::Done, Exit::Lost, Exit::Refused, Exit::Signal(2)].map(|exit| exit.and_failed().code());
         assert_eq!(codes, [1, 1, 3, 130]);
         assert_eq!(Exit::Lost.code(), 4);
+    }
+
+    #[test]
+    fn every_code_is_in_the_table() {
+        let listed: Vec<&str> = CODES.iter().flat_map(|(code, _)| code.split(", ")).collect();
+        let exits = [Exit::Done, Exit::Failed, Exit::Usage, Exit::Refused, Exit::Lost];
+        for exit in exits.into_iter().chain([Exit::Signal(2), Exit::Signal(15)]) {
+            assert!(listed.contains(&exit.code().to_string().as_str()), "{exit:?}");
+        }
+        assert!(table().starts_with("Exit codes:\n  0         done: ") && !table().ends_with('\n'));
     }
 
     #[test]

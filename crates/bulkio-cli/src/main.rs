@@ -1,23 +1,28 @@
 //! The `bulkio` command: glue between arguments, the library, and what a person reads.
 //!
 //! `args` is the one table of flags, `size` reads sizes, `dd` answers dd's operands, `copying` runs a copy under a
-//! terminal's eyes (`progress`, `pace`, `signals`, `screen`), `sidecar` writes what a device with a clock did, `report`
-//! says what was done, `probing` prints limits and what devices with a clock can do, `tape` moves tapes, `exit` is the
-//! one table of exit codes.
+//! terminal's eyes (`progress`, `events`, `question`, `pace`, `signals`, `screen`), `sidecar` writes what a device with a clock did, `report`
+//! says what was done, `planning` shows what a copy would do, `probing` prints limits and what devices with a clock can do, `tape` moves tapes, `verifying` compares two ends, `exit` is the
+//! one table of exit codes, `manual` makes manual pages and completions of the tables.
 
 mod args;
 mod copying;
 mod dd;
+mod events;
 mod exit;
+mod manual;
 mod pace;
+mod planning;
 mod probing;
 mod progress;
+mod question;
 mod report;
 mod screen;
 mod sidecar;
 mod signals;
 mod size;
 mod tape;
+mod verifying;
 
 use std::process::ExitCode;
 
@@ -54,7 +59,12 @@ fn run() -> Exit {
     };
     match parsed.command {
         args::Command::Copy(copy) => copying::run(&copy),
+        args::Command::Verify(verify) => verifying::run(&verify),
+        args::Command::Plan(copy) => planning::run(&copy, &screen),
         args::Command::Probe(probe) => probing::run(&probe, &screen),
         args::Command::Tape(command) => tape::run(&command, &screen),
+        args::Command::Man { folder } => manual::pages(folder.as_deref(), &screen),
+        args::Command::Completions { shell } => manual::completions(shell, &screen),
+        args::Command::Schema => manual::print(events::SCHEMA, &screen),
     }
 }

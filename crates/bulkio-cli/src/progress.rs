@@ -7,10 +7,12 @@ use std::io::{IsTerminal as _, stderr};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use bulkio::copy::{Control, Observer, Phase, Progress, StreamEvent};
+use bulkio::copy::{Control, LostRange, Observer, Overwrite, Phase, Progress, Start, StreamEvent};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::events::Events;
 use crate::pace::{Pace, Waiting};
+use crate::question::Question;
 use crate::screen::Screen;
 use crate::sidecar::{Sidecar, Written};
 
@@ -90,12 +92,21 @@ pub(crate) struct Watcher {
     bar: Option<ProgressBar>,
     knows_total: bool,
     sidecar: Sidecar,
+    events: Arc<Events>,
+    question: Question,
 }
 
 impl Watcher {
-    pub(crate) fn new(watch: Arc<Watch>, screen: Arc<Screen>, quiet: bool, sidecar: Sidecar) -> Self {
+    pub(crate) fn new(
+        watch: Arc<Watch>,
+        screen: Arc<Screen>,
+        quiet: bool,
+        sidecar: Sidecar,
+        events: Arc<Events>,
+        question: Question,
+    ) -> Self {
         let wants_bar = !quiet && stderr().is_terminal();
-        Self { watch, screen, wants_bar, bar: None, knows_total: false, sidecar }
+        Self { watch, screen, wants_bar, bar: None, knows_total: false, sidecar, events, question }
     }
 
     /// Ends the sidecar, and says what became of it.
@@ -129,6 +140,7 @@ impl Watcher {
                 None => depth_in_use(progress),
             },
             Phase::Flushing => "flushing".to_owned(),
+            Phase::Verifying => "verifying".to_owned(),
             Phase::Done => String::new(),
         });
     }
@@ -141,6 +153,18 @@ fn style(bar: &ProgressBar, template: &str) {
 }
 
 impl Observer for Watcher {
+    fn overwrite(&mut self, disk: &Overwrite<'_>) -> Control {
+        self.question.ask(disk, &self.screen)
+    }
+
+    fn started(&mut self, start: &Start<'_>) {
+        self.events.start(start);
+    }
+
+    fn lost(&mut self, range: &LostRange) {
+        self.events.lost(range);
+    }
+
     fn progress(&mut self, progress: &Progress) -> Control {
         let (control, pace) = {
             let mut state = self.watch.lock();
@@ -151,6 +175,7 @@ impl Observer for Watcher {
             self.watch.told.notify_all();
             (if state.stopped_by.is_some() { Control::Stop } else { Control::Go }, state.pace)
         };
+        self.events.progress(progress);
         if self.wants_bar {
             self.show(progress, &pace);
         }
@@ -168,6 +193,7 @@ impl Observer for Watcher {
 
     fn warning(&mut self, text: &str) {
         self.screen.say(&format!("bulkio: warning: {text}"));
+        self.events.warning(text);
     }
 }
 
@@ -177,6 +203,7 @@ fn status_line(progress: &Progress, pace: &Pace) -> String {
     let phase = match progress.phase {
         Phase::Copying => "copied",
         Phase::Flushing => "flushing",
+        Phase::Verifying => "verified",
         Phase::Done => "done",
     };
     let frames = progress.stream.as_ref().map(|stream| format!(", {}", pace.words(progress.elapsed, stream)));
@@ -190,7 +217,8 @@ fn status_line(progress: &Progress, pace: &Pace) -> String {
 }
 
 fn depth_in_use(progress: &Progress) -> String {
-    format!("depth {}+{}", progress.reads_in_flight, progress.writes_in_flight)
+    let of = progress.depth.map_or_else(String::new, |depth| format!(" of {depth}"));
+    format!("depth {}+{}{of}", progress.reads_in_flight, progress.writes_in_flight)
 }
 
 pub(crate) fn seconds(time: Duration) -> String {
@@ -224,12 +252,19 @@ mod tests {
             elapsed,
             reads_in_flight: 3,
             writes_in_flight: 8,
+            depth: None,
             stream: None,
+            rescue: None,
         }
     }
 
     fn nowhere() -> Sidecar {
         Sidecar::new(SidecarChoice::Nowhere, End::Stdin, End::Stdout, true)
+    }
+
+    fn watcher(watch: Arc<Watch>, sidecar: Sidecar) -> Watcher {
+        let events = Arc::new(Events::new(false, false, Arc::default()));
+        Watcher::new(watch, Arc::default(), true, sidecar, events, Question::Nobody)
     }
 
     #[test]
@@ -243,6 +278,8 @@ mod tests {
             line(progress(Phase::Flushing, 7, None)),
             "bulkio: flushing 7 bytes in 2.000 s, 0.0 MiB/s, depth 3+8"
         );
+        let deep = Progress { depth: Some(16), ..progress(Phase::Copying, 0, None) };
+        assert_eq!(line(deep), "bulkio: copied 0 bytes in 2.000 s, 0.0 MiB/s, depth 3+8 of 16");
         let stream = StreamProgress { frames: 60, buffers: 64, waiting: 3, ..StreamProgress::default() };
         let progress = Progress { stream: Some(stream), ..progress(Phase::Copying, 1 << 20, None) };
         assert_eq!(
@@ -256,7 +293,7 @@ mod tests {
     fn a_stop_is_passed_on_with_the_next_call() {
         let watch = Watch::new(Waiting::Buffers);
         assert!(watch.lock().line().contains("opening source and destination"));
-        let mut watcher = Watcher::new(Arc::clone(&watch), Arc::default(), true, nowhere());
+        let mut watcher = watcher(Arc::clone(&watch), nowhere());
         let progress = progress(Phase::Copying, 0, None);
         assert_eq!(watcher.progress(&progress), Control::Go);
         watch.lock().stopped_by = Some(2);
@@ -270,7 +307,7 @@ mod tests {
         let path = folder.path().join("events");
         let choice = SidecarChoice::At(path.clone());
         let sidecar = Sidecar::new(choice, End::Stdin, End::Stdout, false);
-        let mut watcher = Watcher::new(Watch::new(Waiting::Buffers), Arc::default(), true, sidecar);
+        let mut watcher = watcher(Watch::new(Waiting::Buffers), sidecar);
         watcher.event(&StreamEvent::Ended { frames: 1, dropped: 0, errored: 0, xruns: 0 });
         assert_eq!(
             watcher.finish(),

@@ -38,6 +38,13 @@ impl Screen {
             None => write(),
         }
     }
+
+    /// Writes the beginning of a line to standard error, behind which an answer is typed.
+    pub(crate) fn prompt(&self, text: &str) {
+        self.clear_bar();
+        // A closed standard error leaves nobody to ask.
+        let _ = io::stderr().lock().write_all(text.as_bytes());
+    }
 }
 
 /// Writes lines to standard output.

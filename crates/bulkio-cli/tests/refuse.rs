@@ -10,6 +10,7 @@ use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, symlink};
 use std::path::Path;
+use std::process::Stdio;
 
 use common::{LoopDevice, Mounted, is_absent, storage_dir};
 use rustix::fs::{CWD, FileType, Mode};
@@ -68,6 +69,25 @@ fn a_missing_source_creates_no_destination() {
 }
 
 #[test]
+fn a_refusal_leaves_a_link_to_nothing_as_it_was() {
+    let folder = storage_dir().expect("a folder");
+    let (from, link) = (folder.path().join("from"), folder.path().join("link"));
+    file(&from, 5000);
+    fs::create_dir(folder.path().join("below")).expect("a folder");
+    symlink("below/second", &link).expect("a link");
+    symlink("target", folder.path().join("below/second")).expect("a link");
+    let target = folder.path().join("below/target");
+    for _ in 0..2 {
+        refused(&from, &link, &["--skip", "5001"], &["smaller --skip"]);
+        assert_eq!(fs::read_link(&link).expect("the link stays"), Path::new("below/second"));
+        assert!(folder.path().join("below/second").is_symlink() && is_absent(&target));
+    }
+    // What is not refused goes where the links lead.
+    run(&from, &link, &[]).exits(0);
+    same(&fs::read(&target).expect("the copy"), &pattern(5000, 11));
+}
+
+#[test]
 fn folders_are_refused_on_both_sides() {
     let folder = storage_dir().expect("a folder");
     let (from, to) = (folder.path().join("from"), folder.path().join("to"));
@@ -100,6 +120,38 @@ fn a_mounted_disk_is_refused_with_its_mount_point() {
     File::open(&kept).expect("the file").sync_all().expect("synced");
     run(&kept, disk.node(), &["--force"]).exits(3);
     same(&fs::read(&kept).expect("the file"), &pattern(8192, 11));
+}
+
+#[test]
+fn a_disk_as_standard_output_is_to_be_named() {
+    let test = "a_disk_as_standard_output_is_to_be_named";
+    let disk = or_skip!(test, LoopDevice::new(16 << 20, 512));
+    let folder = storage_dir().expect("a folder");
+    let from = folder.path().join("from");
+    file(&from, mib(1));
+    file(disk.node(), mib(2));
+    let before = fs::read(disk.node()).expect("the disk");
+    let node = disk.node().to_str().expect("a plain name");
+    let run = |command: &str, options: &[&str], to: &Path| {
+        let output = File::options().write(true).create(true).truncate(false).open(to).expect("it opens");
+        let mut bulkio = bulkio();
+        bulkio.arg(command).arg(&from).arg("-").args(options).stdin(Stdio::null()).stdout(output);
+        let ended = bulkio.output().expect("it runs");
+        (ended.status.code(), String::from_utf8_lossy(&ended.stderr).into_owned())
+    };
+    for options in [&[][..], &["--force"]] {
+        let (code, said) = run("copy", options, disk.node());
+        assert_eq!(code, Some(3), "{said}");
+        for part in ["standard output is the disk", node, "name it as DST"] {
+            assert!(said.contains(part), "no {part:?} in {said}");
+        }
+        same(&fs::read(disk.node()).expect("the disk"), &before);
+    }
+    // A file stays what standard output is for.
+    let to = folder.path().join("to");
+    let (code, said) = run("copy", &[], &to);
+    assert_eq!(code, Some(0), "{said}");
+    same(&fs::read(&to).expect("the copy"), &pattern(mib(1), 11));
 }
 
 #[test]
@@ -259,7 +311,7 @@ fn a_device_that_is_too_small_is_refused_with_the_numbers() {
     let ended = bulkio()
         .args(["copy", "-", "--seek", "1048577"])
         .arg(disk.node())
-        .stdin(std::process::Stdio::null())
+        .stdin(Stdio::null())
         .output()
         .expect("it runs");
     assert_eq!(ended.status.code(), Some(3), "{ended:?}");

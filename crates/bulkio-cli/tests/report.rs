@@ -207,21 +207,28 @@ fn json_has_the_documented_fields() {
         "bytes_per_second",
         "depth",
         "destination",
+        "digest",
         "durable_bytes",
         "engine",
         "engine_refused",
         "error",
+        "event",
+        "exit_code",
         "interrupted",
         "notes",
+        "outcome",
         "pages",
         "pages_reason",
         "pool_bytes",
         "registered_bytes",
         "registered_reason",
+        "rescue",
         "seconds",
         "sidecar",
         "source",
         "synced",
+        "tuned",
+        "verified",
     ];
     assert_eq!(keys(&report), top);
     let side = [
@@ -249,6 +256,9 @@ fn json_has_the_documented_fields() {
     assert_eq!(report["destination"]["path"].as_str(), pair.to.to_str());
     assert!(report["seconds"].as_f64().is_some_and(|seconds| seconds > 0.0), "{report}");
     assert_eq!(number(&report, "depth"), 8);
+    assert_eq!(keys(&report["tuned"]), ["block_bytes", "depth", "found_after_seconds", "steps"]);
+    assert!(report["tuned"]["found_after_seconds"].is_null(), "two chunks are too few to measure: {report}");
+    assert!(pair.copy(&["--depth", "8"])["tuned"].is_null());
     assert_eq!(number(&report, "block_bytes"), MIB);
     assert_eq!(report["interrupted"], false);
     assert_eq!(report["error"], Value::Null);
@@ -261,7 +271,11 @@ fn json_of_a_refusal_is_one_object_with_the_message() {
     let mut command = bulkio(["copy", "--json"]);
     let output = command.arg(pair.folder.path().join("missing")).arg(&pair.to).output().expect("it starts");
     assert_eq!(output.status.code(), Some(3), "{}", said(&output));
-    let report = json(&output.stdout);
+    let report: Value = serde_json::from_slice(&output.stdout).expect("one object");
+    assert_eq!(
+        (&report["event"], &report["outcome"], number(&report, "exit_code")),
+        (&"end".into(), &"refused".into(), 3)
+    );
     assert!(report["error"].as_str().is_some_and(|message| message.contains("missing")), "{report}");
     assert!(is_absent(&pair.to));
 }

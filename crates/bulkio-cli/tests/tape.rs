@@ -64,7 +64,8 @@ fn flags_of_tapes_are_refused_where_there_is_none() {
         assert!(!to.exists());
     }
     let output = bulkio().args(["copy", "--json"]).args([&from, &to]).output().expect("it runs");
-    let report: Value = serde_json::from_slice(&output.stdout).expect("an object");
+    let text = String::from_utf8(output.stdout).expect("text");
+    let report: Value = serde_json::from_str(text.lines().last().expect("a line")).expect("an object");
     assert!(report["source"]["tape"].is_null() && report["destination"]["tape"].is_null());
     let (code, _, err) = said(&["copy", "--all", "--files", "2", "a", "b"]);
     assert_eq!(code, Some(2));

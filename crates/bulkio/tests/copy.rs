@@ -59,8 +59,8 @@ fn case() -> impl Strategy<Value = Case> {
     (len(), len(), start(), start(), count, block, 1..9_u32, engine, direct, any::<bool>()).prop_map(
         |(source_len, destination_len, skip, seek, count, block_len, depth, engine, direct, truncate)| {
             let options = CopyOptions {
-                block_len,
-                depth,
+                block_len: block_len.into(),
+                depth: depth.into(),
                 skip: skip.min(source_len as u64),
                 seek,
                 count,

@@ -245,6 +245,53 @@ fn a_mounted_disk_is_refused_by_name_and_only_force_lifts_it() {
 }
 
 #[test]
+fn a_loop_device_over_a_disk_in_use_is_one_more_door_to_it() {
+    let test = "a_loop_device_over_a_disk_in_use_is_one_more_door_to_it";
+    let disk = or_skip!(test, LoopDevice::new(8 << 20, 512));
+    let door = or_skip!(test, LoopDevice::over(disk.node(), 0, 512));
+    let further = or_skip!(test, LoopDevice::over(door.node(), 1 << 20, 512));
+    let mounted = or_skip!(test, Mounted::ext4(disk.node()));
+    for node in [door.node(), further.node()] {
+        let refused = open_destination(node, &usual()).expect_err("the disk below is mounted");
+        assert!(matches!(&refused, Refusal::Claimed { path, .. } if path == node), "{refused}");
+        let says = format!("{} is mounted at {}", disk.name(), mounted.path().display());
+        assert!(refused.to_string().contains(&says), "{refused}");
+        let forced = open_destination(node, &forced()).expect("force lifts it");
+        assert!(matches!(forced.warnings[..], [Warning::ClaimOverridden { .. }]), "{:?}", forced.warnings);
+    }
+    drop(mounted);
+    for node in [door.node(), further.node()] {
+        assert_eq!(open_destination(node, &usual()).expect("nobody uses it").warnings, []);
+    }
+}
+
+#[test]
+fn what_loop_devices_stand_on_is_held_with_them() {
+    let test = "what_loop_devices_stand_on_is_held_with_them";
+    let disk = or_skip!(test, LoopDevice::new(8 << 20, 512));
+    let door = or_skip!(test, LoopDevice::over(disk.node(), 0, 512));
+    let further = or_skip!(test, LoopDevice::over(door.node(), 1 << 20, 512));
+    // Another program holds the disk at the bottom: no mount tells of it.
+    let held = open_destination(disk.node(), &usual()).expect("nobody uses it");
+    for node in [door.node(), further.node()] {
+        let refused = open_destination(node, &usual()).expect_err("the disk below is held");
+        assert!(matches!(&refused, Refusal::Claimed { path, .. } if path == node), "{refused}");
+        let forced = open_destination(node, &forced()).expect("force lifts it");
+        assert!(matches!(forced.warnings[..], [Warning::ClaimOverridden { .. }]), "{:?}", forced.warnings);
+    }
+    drop(held);
+    // And the other way round, for as long as the destination is open.
+    let top = open_destination(further.node(), &usual()).expect("nobody uses it");
+    assert_eq!((top.below.len(), top.warnings.len()), (2, 0));
+    for node in [door.node(), disk.node()] {
+        let refused = open_destination(node, &usual()).expect_err("held");
+        assert!(matches!(&refused, Refusal::Claimed { path, .. } if path == node), "{refused}");
+    }
+    drop(top);
+    assert!(open_destination(disk.node(), &usual()).is_ok());
+}
+
+#[test]
 fn a_mounted_partition_claims_its_disk_but_not_its_sibling() {
     let test = "a_mounted_partition_claims_its_disk_but_not_its_sibling";
     let mut device = or_skip!(test, LoopDevice::new(32 << 20, 512));

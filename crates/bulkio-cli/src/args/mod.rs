@@ -1,24 +1,34 @@
 //! The one table of flags: the commands, and what concerns every copy, and tapes.
 //!
-//! Neighbours: `stream` has the flags of devices with a clock, `values` reads what is written behind them.
+//! Neighbours: `guards` has what keeps from overwriting the wrong disk, `digest` the flags of digests, `rescue` what is done about bad blocks, `stream` has the flags of
+//! devices with a clock, `verify` those of comparisons, `values` reads what is written behind them.
 
+mod digest;
+mod guards;
+mod rescue;
 mod stream;
 mod values;
+mod verify;
 
 pub(crate) use stream::SidecarChoice;
+pub(crate) use verify::Verify;
 
 use std::path::PathBuf;
 
-use bulkio::copy::{self, CopyOptions, DirectMode, End, EngineChoice, TapeCopy, TapeFiles};
+use bulkio::copy::{CopyOptions, DirectMode, End, EngineChoice, Setting, TapeCopy, TapeFiles};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 
 use crate::{exit, size};
+use digest::DigestFlags;
+use guards::GuardFlags;
+use rescue::RescueFlags;
 use stream::StreamFlags;
 
 /// Moves bytes between files, disks, pipes, tapes, video grabbers and sound devices by direct I/O, and says what happened to each of
 /// them.
 #[derive(Parser, Debug)]
-#[command(name = "bulkio", version, after_help = exit::TABLE)]
+#[command(name = "bulkio", version, after_help = exit::table())]
 pub(crate) struct Bulkio {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -28,11 +38,30 @@ pub(crate) struct Bulkio {
 pub(crate) enum Command {
     /// Copies SRC to DST. SIZE is bytes, or a number with K, M, G, T (1024) or kB, MB, GB, TB (1000)
     Copy(Box<Copy>),
+    /// Compares A and B, and lists the ranges that differ. SIZE is as for copy
+    Verify(Verify),
+    /// Shows what copying SRC to DST would do, and what would refuse it, before anything moves. Takes the flags of copy
+    #[command(after_help = PLAN_FIELDS)]
+    Plan(Box<Copy>),
     /// Prints the limits of a file or device, with the source and force of each, or what a grabber or sound device can do
     Probe(Probe),
     /// Tells where a tape stands, and moves it
     #[command(subcommand, after_help = TAPE_NODES)]
     Tape(TapeCommand),
+    /// Prints the manual page of all commands, or writes it and one of each command to DIR
+    Man {
+        /// An existing folder
+        #[arg(value_name = "DIR")]
+        folder: Option<PathBuf>,
+    },
+    /// Prints a script that makes a shell complete commands and flags
+    Completions {
+        /// Which shell
+        #[arg(value_name = "SHELL", value_enum)]
+        shell: Shell,
+    },
+    /// Prints the JSON Schema of the lines of copy --json
+    Schema,
 }
 
 #[derive(Args, Debug)]
@@ -45,12 +74,12 @@ pub(crate) struct Copy {
     /// A file, device, named pipe or sound device (hw:CARD,DEV or /dev/snd/pcmC0D0p); - writes standard output
     #[arg(value_name = "DST")]
     destination: PathBuf,
-    /// Bytes of one request, rounded up to what both ends need
-    #[arg(long, value_name = "SIZE", value_parser = size::parse, default_value = "1M")]
-    bs: u64,
-    /// Requests in flight on each side
-    #[arg(long, value_name = "N", default_value_t = 8)]
-    depth: u32,
+    /// Bytes of one request, rounded up to what both ends need; auto is 1M, or up to 4M where the ends wish for that
+    #[arg(long, value_name = "SIZE", value_parser = values::request_len, default_value = "auto")]
+    bs: Setting<u64>,
+    /// Requests in flight on each side; auto begins with 8 and finds out in the first second what pays, up to 64
+    #[arg(long, value_name = "N", value_parser = values::depth, default_value = "auto")]
+    depth: Setting<u32>,
     /// Bytes to leave out at the start of the source
     #[arg(long, value_name = "SIZE", value_parser = size::parse, default_value = "0")]
     skip: u64,
@@ -72,18 +101,21 @@ pub(crate) struct Copy {
     /// Do not cut a destination file before writing
     #[arg(long)]
     no_truncate: bool,
-    /// Write to a disk although it is mounted or in use; lifts no other check
-    #[arg(long)]
-    force: bool,
     /// Send SCSI commands to a block device, in place of reads and writes, on these sides
     #[arg(long, value_enum, value_name = "SIDE")]
     passthrough: Option<Passthrough>,
-    /// Print the report as one JSON object on standard output (on standard error when DST is -)
+    /// Print events as JSON, one object a line, on standard output (on standard error when DST is -)
     #[arg(long)]
     pub(crate) json: bool,
     /// Print no progress and no report, only errors and warnings
     #[arg(long, short)]
     pub(crate) quiet: bool,
+    #[command(flatten)]
+    digest: DigestFlags,
+    #[command(flatten)]
+    guards: GuardFlags,
+    #[command(flatten)]
+    rescue: RescueFlags,
     #[command(flatten)]
     tape: TapeFlags,
     #[command(flatten)]
@@ -139,7 +171,7 @@ impl TapeFlags {
 
 /// What the flags have in common, the fields of the report, which are stable, and the exit codes.
 fn copy_help() -> String {
-    format!("{SIZES_AND_SIGNALS}\n\n{JSON_FIELDS}\n\n{}", exit::TABLE)
+    format!("{SIZES_AND_SIGNALS}\n\n{JSON_FIELDS}\n\n{}", exit::table())
 }
 
 const SIZES_AND_SIGNALS: &str = "\
@@ -150,12 +182,28 @@ SIGUSR1 prints a status line. SIGINT and SIGTERM end the copy after what is in f
 and say how much it is; a second one ends it at once.";
 
 const JSON_FIELDS: &str = "\
-Fields of the JSON object (on one line; the last line of standard error when DST is -):
+With --json each line is an object. Its field event is start (version, source and destination {path, class}, total_bytes,
+block_bytes, depth), progress once a second (phase, done_bytes, total_bytes, seconds, bytes_per_second, reads_in_flight,
+writes_in_flight), lost (position, bytes, reason: what of the source could not be read), warning (text), and last end. A copy
+that is refused has end too, perhaps behind warnings and start. A command line that cannot be understood (code 2) has no line,
+nor has SIGKILL an end, or a second SIGINT or SIGTERM where nobody takes it for a second. bulkio schema prints the JSON Schema of the lines.
+
+Fields of the event end:
+  outcome, exit_code                     done, failed, refused, lost or stopped; the code as below
   bytes, seconds, bytes_per_second       copied from the start of the range without a gap
   engine, engine_refused                 io_uring, aio or threads; why better ones are not used
   pages, pool_bytes, registered_bytes    the memory of the copy
   block_bytes, depth                     bytes of one request, requests in flight on each side
+  tuned                                  what --depth auto found: {depth, block_bytes, found_after_seconds (null: the
+                                         copy was over before), steps (depths that were measured)}, else null
   durable_bytes, synced, interrupted     what survives a power cut, whether flushed, whether stopped
+  rescue                                 of a copy with --on-error, --map or --reverse {map, resumed_bytes (copied before, by the map), lost_bytes,
+                                         lost_ranges, lost [{position (of SRC), bytes}] the first thousand, untried_bytes (the copy
+                                         ended before), zeroed_bytes (in DST), healed_bytes (bad once, and read later), failed_reads,
+                                         block_bytes (the least that is read by itself)}, else null
+  digest                                 {algorithm (blake3, sha256), value} of exactly these bytes where --hash asked for it, else null
+  verified                               {bytes, seconds, direct, equal (false: also if not all was read back), differing_bytes (of mebibytes in which something differs), ranges
+                                         [{byte (of DST), bytes}] the first that differ} where --verify read DST back, else null
   source, destination                    path, class (file, block, pipe, char, scsi, nvme, tape, video, audio), direct,
                                          direct_bytes, bounced_bytes, bounces [{reason, bytes}], requests,
                                          in_flight_max, and of a tape {block_bytes (0: variable), records,
@@ -173,6 +221,25 @@ A sidecar has one object a line. Its field event is start (device, format, memor
 sequence, time, position, len), lost (reason, at_frame, sequence, count, time, and first and last of the numbers that are
 missing where frames were dropped), clock (frames, time) or end (frames, dropped, errored, xruns). Times are seconds of
 CLOCK_MONOTONIC, positions and lengths bytes of DST. A sidecar that cannot be written stops nothing; the exit code is 1.";
+
+const PLAN_FIELDS: &str = "\
+Nothing is opened for writing, claimed, created or changed; a file that is not there yet is planned by an unnamed one in its
+folder, which is gone at once. A copy that would be refused is planned all the same; the exit code is then 3. Whether another
+program holds a disk exclusively, only the copy can tell. Of the flags those count that lay out a copy; tapes, grabbers and sound
+devices have no bytes at positions and are not planned: see bulkio probe.
+
+Fields of the JSON object (on one line; lengths are bytes):
+  source, destination   path, class, is_new, len_bytes (null: not known), limits [{name, value, source, force, neutral}] as
+                        bulkio probe has them, direct, direct_refused (null: it is), bounces [{reason, bytes}], start_unit and
+                        end_unit (what transfers start and end at multiples of), splits_below (the kernel splits there,
+                        and planning changes nothing but sizes)
+  together              the limits of memory that suit both, alike; null where none does
+  layout                skip, seek, bytes (null: the end of the source will tell), block_bytes, requests (of each side), depth,
+                        depth_max, pool_bytes, and first, last and edges: transfers {step (read, write, edge_read,
+                        edge_write), position (null: a stream), bytes, slot_offset, padding (zeros at the end), aside (bytes
+                        that fill no block and go last), direct, cut (slot, range, ragged), calls [{position, bytes, pieces,
+                        cut (the limit, or null)}]}; null where it is refused
+  refusals, notes       messages";
 
 const PROBE_FIELDS: &str = "\
 Of a grabber, the JSON object has path, kind (video), driver, card, bus, inputs, input, format (as it stands), formats (each with
@@ -318,6 +385,27 @@ enum Direct {
     Never,
 }
 
+impl Engine {
+    const fn choice(self) -> EngineChoice {
+        match self {
+            Self::Auto => EngineChoice::Auto,
+            Self::Uring => EngineChoice::Uring,
+            Self::Aio => EngineChoice::Aio,
+            Self::Threads => EngineChoice::Threads,
+        }
+    }
+}
+
+impl Direct {
+    const fn mode(self) -> DirectMode {
+        match self {
+            Self::Auto => DirectMode::Auto,
+            Self::Require => DirectMode::Require,
+            Self::Never => DirectMode::Never,
+        }
+    }
+}
+
 impl Copy {
     pub(crate) fn source(&self) -> End<'_> {
         if self.source.as_os_str() == "-" { End::Stdin } else { End::Path(&self.source) }
@@ -334,27 +422,24 @@ impl Copy {
             skip: self.skip,
             seek: self.seek,
             count: self.count,
-            engine: match self.engine {
-                Engine::Auto => EngineChoice::Auto,
-                Engine::Uring => EngineChoice::Uring,
-                Engine::Aio => EngineChoice::Aio,
-                Engine::Threads => EngineChoice::Threads,
-            },
-            direct: match self.direct {
-                Direct::Auto => DirectMode::Auto,
-                Direct::Require => DirectMode::Require,
-                Direct::Never => DirectMode::Never,
-            },
+            engine: self.engine.choice(),
+            direct: self.direct.mode(),
             sync: !self.no_sync,
             truncate: !self.no_truncate,
-            force: self.force,
-            passthrough: copy::Passthrough {
-                source: matches!(self.passthrough, Some(Passthrough::Source | Passthrough::Both)),
-                destination: matches!(self.passthrough, Some(Passthrough::Destination | Passthrough::Both)),
-            },
+            force: self.guards.force,
+            expect: self.guards.expectations(),
+            passthrough: Passthrough::sides(self.passthrough),
+            rescue: self.rescue.options(),
+            hash: self.digest.hash,
+            verify: self.digest.verify,
             tape: self.tape.options(),
             stream: self.stream.options(),
         }
+    }
+
+    /// Says whether nobody is to be asked before a disk is overwritten.
+    pub(crate) const fn asks_nothing(&self) -> bool {
+        self.json || self.guards.yes
     }
 
     pub(crate) fn sidecar(&self) -> SidecarChoice {

@@ -1,12 +1,34 @@
-//! What people write behind the flags of grabbers and sound devices: times, sizes in pixels, rates, formats.
+//! What people write behind flags: numbers that the command can find by itself, and for grabbers and sound devices times, sizes in pixels,
+//! rates, formats.
 //!
 //! Contract: what cannot be read is answered with what can.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
+use bulkio::copy::Setting;
 use bulkio::device::audio::SampleFormat;
+use bulkio::device::guard::{SERIAL_LEN_MAX, Serial};
 use bulkio::device::video::{FourCc, Rate};
+
+use crate::size;
+
+/// What stands for a number that is found.
+const AUTO: &str = "auto";
+
+/// Reads the bytes of one request.
+pub(super) fn request_len(text: &str) -> Result<Setting<u64>, String> {
+    if text == AUTO { Ok(Setting::Auto) } else { size::parse(text).map(Setting::Fixed) }
+}
+
+/// Reads the requests in flight on each side.
+pub(super) fn depth(text: &str) -> Result<Setting<u32>, String> {
+    if text == AUTO {
+        return Ok(Setting::Auto);
+    }
+    let depth = text.parse().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()));
+    depth.map(Setting::Fixed).ok_or_else(|| format!("'{text}' is no depth; write a number as in 16, or auto"))
+}
 
 /// Units of time, and their nanoseconds.
 const TIME_UNITS: [(&str, u64); 5] =
@@ -101,6 +123,13 @@ pub(super) fn rate_hz(text: &str) -> Result<u32, String> {
     text.parse().ok().filter(|hz| are_digits && *hz > 0).ok_or_else(|| wrong(""))
 }
 
+/// Reads the serial number of a disk.
+pub(super) fn serial(text: &str) -> Result<Serial, String> {
+    Serial::new(text).ok_or_else(|| {
+        format!("'{text}' is no serial number: write the disk's own, of 1 to {SERIAL_LEN_MAX} bytes, without blanks around it")
+    })
+}
+
 /// Reads the name of a sidecar.
 pub(super) fn sidecar(text: &str) -> Result<PathBuf, String> {
     match text {
@@ -113,6 +142,17 @@ pub(super) fn sidecar(text: &str) -> Result<PathBuf, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_that_are_found_are_auto() {
+        assert_eq!((depth("auto"), request_len("auto")), (Ok(Setting::Auto), Ok(Setting::Auto)));
+        assert_eq!((depth("16"), request_len("64K")), (Ok(Setting::Fixed(16)), Ok(Setting::Fixed(65_536))));
+        for text in ["", "many", "-1", "+8", "1.5", "Auto", "99999999999"] {
+            let error = depth(text).expect_err(text);
+            assert!(error.contains(&format!("'{text}'")) && error.contains("auto"), "{error}");
+        }
+        assert!(request_len("many").is_err());
+    }
 
     #[test]
     fn times() {
@@ -208,6 +248,12 @@ mod tests {
             let error = sample(text).expect_err(text);
             assert!(error.contains(&format!("'{text}'")) && error.contains("S16_LE"), "{error}");
         }
+    }
+
+    #[test]
+    fn serial_numbers_of_disks() {
+        assert_eq!(serial(" S1 ").map(|serial| serial.to_string()), Ok("S1".to_owned()));
+        assert!(serial("").is_err() && serial(&"x".repeat(256)).is_err());
     }
 
     #[test]

@@ -167,8 +167,9 @@ struct Json<'a> {
     facts: BTreeMap<&'static str, &'a str>,
 }
 
+/// One limit, as every command shows it.
 #[derive(Serialize)]
-struct JsonLimit {
+pub(crate) struct JsonLimit {
     name: &'static str,
     value: u64,
     source: &'static str,
@@ -178,7 +179,7 @@ struct JsonLimit {
 }
 
 impl JsonLimit {
-    fn new((id, limit): (LimitId, Limit)) -> Self {
+    pub(crate) fn new((id, limit): (LimitId, Limit)) -> Self {
         Self {
             name: id.name(),
             value: limit.value,

@@ -1,23 +1,32 @@
-//! The report of a copy: for people on standard error, for programs as one JSON object.
+//! The report of a copy: for people on standard error, for programs as one JSON object, the last of the events (`events`).
 //!
 //! The JSON names are stable: fields are added, never renamed. Lengths are bytes, times seconds. `stream` has what a device with a
-//! clock did.
+//! clock did, `digest` what was hashed and read back.
 
+mod digest;
+mod rescue;
 mod stream;
 
 use std::path::Path;
 
-use bulkio::copy::{Report, Side, SideReport, TapeReport};
+use bulkio::copy::{Report, Side, SideReport, TapeReport, Tuned};
 use serde::Serialize;
 
+use crate::exit::Exit;
 use crate::progress::{per_second, rate, seconds};
 use crate::sidecar::Written;
 use crate::size::human;
+use digest::{JsonDigest, JsonVerified};
+use rescue::JsonRescue;
 use stream::JsonStream;
 
 /// The object of a copy; what is not known because the copy never began is `null`.
 #[derive(Serialize)]
 struct Json<'a> {
+    /// `end`: it is the last of the events.
+    event: &'static str,
+    outcome: &'static str,
+    exit_code: u8,
     bytes: u64,
     seconds: Option<f64>,
     bytes_per_second: Option<u64>,
@@ -33,9 +42,17 @@ struct Json<'a> {
     registered_reason: Option<&'a str>,
     block_bytes: Option<u64>,
     depth: Option<u32>,
+    /// `null` where the depth was fixed.
+    tuned: Option<JsonTuned>,
     durable_bytes: u64,
     synced: bool,
     interrupted: bool,
+    /// `null` where the copy stops at errors and keeps no map.
+    rescue: Option<JsonRescue>,
+    /// `null` where none was wanted, or none could be made.
+    digest: Option<JsonDigest>,
+    /// `null` where nothing was read back.
+    verified: Option<JsonVerified>,
     source: Option<JsonSide<'a>>,
     destination: Option<JsonSide<'a>>,
     /// Where the events of a device with a clock are; `null` where there is none, or nowhere.
@@ -43,6 +60,27 @@ struct Json<'a> {
     notes: &'a [String],
     /// The message of a copy that failed, was interrupted or lost something; `null` on success.
     error: Option<&'a str>,
+}
+
+/// What was found about the depth.
+#[derive(Serialize)]
+struct JsonTuned {
+    depth: u32,
+    block_bytes: u64,
+    /// `null` where the copy was over before.
+    found_after_seconds: Option<f64>,
+    steps: u32,
+}
+
+impl JsonTuned {
+    fn of(tuned: &Tuned) -> Self {
+        Self {
+            depth: tuned.depth,
+            block_bytes: tuned.block_len,
+            found_after_seconds: tuned.found_after.map(|time| time.as_secs_f64()),
+            steps: tuned.steps,
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -93,23 +131,30 @@ impl JsonTape {
 }
 
 #[derive(Serialize)]
-struct JsonBounce<'a> {
+pub(crate) struct JsonBounce<'a> {
     reason: &'a str,
     bytes: u64,
 }
 
-/// Returns the object of a copy on one line. Without a report it never began; `interrupted` says that a signal
-/// ended it.
+/// The bounced bytes of a side by reason.
+pub(crate) fn bounces_json(side: &SideReport) -> Vec<JsonBounce<'_>> {
+    side.bounces.iter().map(|(reason, bytes)| JsonBounce { reason, bytes: *bytes }).collect()
+}
+
+/// Returns the object of a copy on one line. Without a report it never began.
 pub(crate) fn json(
+    exit: Exit,
     report: Option<&Report>,
     error: Option<&str>,
-    interrupted: bool,
     sidecar: Option<&Path>,
 ) -> String {
     let text = serde_json::to_string(&Json {
+        event: "end",
+        outcome: exit.outcome(),
+        exit_code: exit.code(),
         bytes: report.map_or(0, |report| report.bytes),
         seconds: report.map(|report| report.elapsed.as_secs_f64()),
-        bytes_per_second: report.map(|report| per_second(report.bytes, report.elapsed)),
+        bytes_per_second: report.map(|report| per_second(moved_bytes(report), report.elapsed)),
         engine: report.map(|report| report.engine.kind.name()),
         engine_refused: report.and_then(refused_engines),
         pages: report.map(|report| report.page_kind.to_string()),
@@ -119,9 +164,13 @@ pub(crate) fn json(
         registered_reason: report.map(|report| &*report.registered_reason),
         block_bytes: report.map(|report| report.block_len),
         depth: report.map(|report| report.depth),
+        tuned: report.and_then(|report| report.tuned.as_ref()).map(JsonTuned::of),
         durable_bytes: report.map_or(0, |report| report.durable_bytes),
         synced: report.is_some_and(|report| report.synced),
-        interrupted: interrupted || report.is_some_and(|report| report.interrupted),
+        interrupted: matches!(exit, Exit::Signal(_)) || report.is_some_and(|report| report.interrupted),
+        rescue: report.and_then(JsonRescue::of),
+        digest: report.and_then(JsonDigest::of),
+        verified: report.and_then(JsonVerified::of),
         source: report.map(|report| side_json(&report.source)),
         destination: report.map(|report| side_json(&report.destination)),
         sidecar: sidecar.map(|path| path.display().to_string()),
@@ -138,6 +187,12 @@ fn refused_engines(report: &Report) -> Option<String> {
     (!refused.is_empty()).then(|| refused.join("; "))
 }
 
+/// Bytes that this copy moved; others were copied before, by a map.
+fn moved_bytes(report: &Report) -> u64 {
+    let before = report.rescue.as_ref().map_or(0, |rescue| rescue.resumed_bytes);
+    report.bytes.saturating_sub(before)
+}
+
 fn side_json(side: &SideReport) -> JsonSide<'_> {
     JsonSide {
         path: &side.path,
@@ -145,7 +200,7 @@ fn side_json(side: &SideReport) -> JsonSide<'_> {
         direct: side.direct,
         direct_bytes: side.direct_bytes,
         bounced_bytes: side.bounced_bytes,
-        bounces: side.bounces.iter().map(|(reason, bytes)| JsonBounce { reason, bytes: *bytes }).collect(),
+        bounces: bounces_json(side),
         requests: side.requests,
         in_flight_max: side.in_flight_max,
         tape: side.tape.as_ref().map(JsonTape::of),
@@ -155,7 +210,7 @@ fn side_json(side: &SideReport) -> JsonSide<'_> {
 
 /// Says what was lost although the copy succeeded; `None` where nothing was.
 pub(crate) fn lost_line(report: &Report) -> Option<String> {
-    let lost = stream::lost(&report.source, &report.destination)?;
+    let lost = rescue::lost(report).or_else(|| stream::lost(&report.source, &report.destination))?;
     Some(format!("data was lost: {lost}; the report lists where"))
 }
 
@@ -163,7 +218,7 @@ pub(crate) fn lost_line(report: &Report) -> Option<String> {
 pub(crate) fn human_lines(report: &Report, sidecar: Option<&Written>) -> String {
     use std::fmt::Write as _;
     let mut text = String::new();
-    let rate = rate(per_second(report.bytes, report.elapsed));
+    let rate = rate(per_second(moved_bytes(report), report.elapsed));
     let state = if report.synced { "durable" } else { "not synced" };
     let _ = writeln!(
         text,
@@ -183,6 +238,9 @@ pub(crate) fn human_lines(report: &Report, sidecar: Option<&Written>) -> String 
         report.page_kind,
         registered(report),
     );
+    if let Some(Tuned { depth, found_after: Some(after), steps, .. }) = &report.tuned {
+        let _ = writeln!(text, "  depth {depth} found in {:.1} s, {steps} measured", after.as_secs_f64());
+    }
     for refused in &report.engine.refused {
         let _ = writeln!(text, "  {} is not used: {}", refused.kind, refused.reason);
     }
@@ -216,6 +274,9 @@ pub(crate) fn human_lines(report: &Report, sidecar: Option<&Written>) -> String 
             let _ = writeln!(text, "              {line}");
         }
     }
+    for line in rescue::lines(report).into_iter().chain(digest::lines(report)) {
+        let _ = writeln!(text, "  {line}");
+    }
     if let Some(Written { path: Some(path), lines, error: None, .. }) = sidecar {
         let _ = writeln!(text, "  sidecar     {}: {lines} lines", path.display());
     }
@@ -237,14 +298,40 @@ fn registered(report: &Report) -> String {
     }
 }
 
+/// A tape and a device with a clock as the object has them.
+#[cfg(test)]
+pub(crate) fn samples() -> [serde_json::Value; 2] {
+    use bulkio::copy::{Loss, LossReason, StreamReport};
+    let tape = JsonTape {
+        block_bytes: 0,
+        records: 1,
+        filemarks: 1,
+        starts: 1,
+        from_file: Some(0),
+        from_block: None,
+        to_file: None,
+        to_block: Some(3),
+        at_end_of_data: true,
+    };
+    let time = std::time::Duration::from_millis(1);
+    let loss = Loss { reason: LossReason::Dropped, at_frame: 1, sequence: 2, count: None, time };
+    let mut stream = StreamReport::default();
+    stream.losses = vec![loss];
+    [serde_json::to_value(tape), serde_json::to_value(JsonStream::of(&stream))]
+        .map(|value| value.expect("an object"))
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
 
+    use crate::exit::Exit;
+
     #[test]
     fn a_copy_that_never_began_has_every_field() {
         let object: Value =
-            serde_json::from_str(&super::json(None, Some("no"), false, None)).expect("an object");
+            serde_json::from_str(&super::json(Exit::Refused, None, Some("no"), None)).expect("an object");
+        assert_eq!((&object["outcome"], &object["exit_code"]), (&json!("refused"), &json!(3)));
         assert_eq!(object["bytes"], 0);
         assert_eq!(object["notes"], json!([]));
         assert_eq!(object["error"], "no");

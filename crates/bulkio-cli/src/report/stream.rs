@@ -172,6 +172,7 @@ mod tests {
 
     use super::super::{human_lines, json as object_of, lost_line};
     use super::*;
+    use crate::exit::Exit;
 
     /// The report of a copy of a file, as if its source were something else.
     fn report(class: &'static str, stream: StreamReport) -> Report {
@@ -278,7 +279,7 @@ mod tests {
     fn programs_read_the_same() {
         let report = report("video", video(vec![loss(LossReason::Dropped, 17, 17, Some(3))], 3, 0));
         let object: Value =
-            serde_json::from_str(&object_of(Some(&report), None, false, None)).expect("an object");
+            serde_json::from_str(&object_of(Exit::Lost, Some(&report), None, None)).expect("an object");
         assert_eq!(
             object["source"]["stream"],
             json!({

@@ -68,11 +68,13 @@ pub fn succeed(command: &mut Command) -> Output {
     output
 }
 
-/// Reads the one JSON object that a stream must consist of.
+/// Reads the JSON objects, one a line, that a stream must consist of, and returns the last: the report of a copy.
 #[track_caller]
 pub fn json(bytes: &[u8]) -> serde_json::Value {
-    serde_json::from_slice(bytes)
-        .unwrap_or_else(|error| panic!("{error} in {:?}", String::from_utf8_lossy(bytes)))
+    let text = String::from_utf8_lossy(bytes);
+    let object =
+        |line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in {line:?} of {text:?}"));
+    text.lines().fold(None, |_, line| Some(object(line))).unwrap_or_else(|| panic!("no object in {text:?}"))
 }
 
 /// Reads a number from a JSON object, by keys with `/` between them.

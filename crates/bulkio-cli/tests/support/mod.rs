@@ -123,6 +123,11 @@ impl Running {
         (Self::collect(child), stdout)
     }
 
+    /// Starts a command whose standard streams the test has set.
+    pub fn start_on(command: &mut Command) -> Self {
+        Self::collect(command.spawn().expect("the command starts"))
+    }
+
     fn start(command: &mut Command) -> Self {
         Self::collect(command.stderr(Stdio::piped()).spawn().expect("the command starts"))
     }
@@ -158,6 +163,11 @@ impl Running {
     /// Says whether it has ended.
     pub fn has_ended(&mut self) -> bool {
         self.child.try_wait().expect("its status").is_some()
+    }
+
+    /// Returns what it has printed on standard output so far.
+    pub fn stdout_so_far(&self) -> String {
+        String::from_utf8_lossy(&self.said[0].lock().expect("no reader panics")).into_owned()
     }
 
     /// Returns what it has said on standard error so far.

@@ -1,19 +1,24 @@
 //! Ragged ends of a direct destination: blocks of which only a part is written.
 //!
-//! At most two in a copy, the first and the last block of the range. Their new bytes are put aside; when
+//! Two in a copy, the first and the last block of the range; more where it goes around bad places. Their new bytes are put aside; when
 //! everything else is written, each block is read, changed and written back, through one slot. Bytes that go this way are
 //! counted as bounced. Where the destination may not be read, the kernel does the same in its page cache.
+
+use std::ops::Range;
 
 use scatterlist::{Direction, Fault, Outcome, Position, Status};
 
 use super::Side;
-use super::geometry::{Geometry, Place, up};
+use super::geometry::{Geometry, Place};
 use super::options::Observer;
 use super::pipeline::{Pipeline, clear};
 use super::single::Single;
 use crate::pages::Slot;
 
-const REASON: &str = "ragged end: the block is read, changed and written back";
+/// Most ends that are put aside: an ordinary copy has two, one around bad places has two for each.
+const EDGES_MAX: usize = 64;
+
+pub(super) const REASON: &str = "ragged end: the block is read, changed and written back";
 const REASON_CACHE: &str = "ragged end: written through the page cache, the destination may not be read";
 
 /// The ragged ends of a copy.
@@ -33,6 +38,17 @@ struct Edge {
 }
 
 impl Edges {
+    /// Returns the parts of the range that are put aside and not written yet.
+    pub(super) fn ranges(&self) -> impl Iterator<Item = Range<u64>> + '_ {
+        let len = |edge: &Edge| u64::try_from(edge.bytes.len()).unwrap_or(u64::MAX);
+        self.edges.iter().map(move |edge| edge.at..edge.at.saturating_add(len(edge)))
+    }
+
+    /// Says whether as many are put aside as may be.
+    pub(super) const fn is_full(&self) -> bool {
+        self.edges.len() >= EDGES_MAX
+    }
+
     /// Keeps the bytes of a place that is no whole block.
     pub(super) fn put_aside(&mut self, geometry: &Geometry, slot: &Slot, place: Place) {
         let range = usize::try_from(place.slot_offset)
@@ -54,7 +70,7 @@ impl Pipeline<'_> {
             match self.write_edge(&edge, observer) {
                 Ok(reason) => self.state.destination.count_bounced(asked, reason),
                 Err(fault) => {
-                    self.state.front = self.state.front.min(edge.at);
+                    self.state.unwrote(edge.at, asked);
                     if let Some(fault) = fault {
                         let outcome = Outcome { asked, done: 0, fault: Some(fault) };
                         self.transfer_failed(Side::Destination, edge.at, edge.position, outcome, fault);
@@ -70,13 +86,11 @@ impl Pipeline<'_> {
         edge: &Edge,
         observer: &mut dyn Observer,
     ) -> Result<&'static str, Option<Fault>> {
-        let unit = self.ends.geometry.destination;
-        let before = edge.position.checked_rem(unit.start).unwrap_or(0);
-        let start = edge.position.saturating_sub(before);
         let len = u64::try_from(edge.bytes.len()).unwrap_or(u64::MAX);
-        let block = up(edge.position.saturating_add(len), unit.end).saturating_sub(start);
+        let Place { position: start, len: block, .. } = self.ends.geometry.blocks_around(edge.position, len);
+        let before = edge.position.saturating_sub(start);
 
-        let slot = self.pool.take().ok_or(None)?;
+        let slot = self.spare_slot().ok_or(None)?;
         let unreadable = Status::Errno(rustix::io::Errno::BADF.raw_os_error().unsigned_abs());
         let single = |file, direction, position, len| {
             let position = Position::At(position);

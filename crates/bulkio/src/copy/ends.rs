@@ -3,24 +3,25 @@
 //! The order matters: the source first, then the destination (which is only opened, not truncated), then the
 //! checks that need both. A destination file that this copy created is removed again when it is refused.
 
-use std::fs;
 use std::io;
 use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
+use super::created::Created;
 use super::geometry::{Geometry, Unit, congruent};
 use super::options::{CopyOptions, End, Observer};
-use super::{CopyError, Side};
+use super::verify::ReadBack;
+use super::{CopyError, Side, overwrite, setting};
 use crate::device::guard::{
     Access, ClaimPolicy, DestinationOptions, Place, Refusal, Role, check_fits, check_overlap,
-    open_destination, open_source,
+    check_standard_output, open_destination, open_source,
 };
-use crate::device::{Class, Device, DirectMode, Passthrough, device_of, reopen, takes_commands};
+use crate::device::{Class, Device, DirectMode, Passthrough, device_of, device_over, reopen, takes_commands};
 use crate::probe::{Kind, Probe, probe_fd};
 
 /// Both ends, open and checked, with the range and its layout.
@@ -37,31 +38,11 @@ pub(super) struct Ends {
     pub(super) kept_len: u64,
     /// Why one side goes through the page cache although it has direct I/O: the two positions do not agree.
     pub(super) incongruent: Option<(Side, String)>,
+    /// The destination, open for reading back, where that is wanted.
+    pub(super) read_back: Option<ReadBack>,
     /// Removes a created destination unless the copy begins.
     pub(super) created: Option<Created>,
     pub(super) notes: Vec<String>,
-}
-
-/// A destination file that did not exist before.
-#[derive(Debug)]
-pub(super) struct Created {
-    path: Option<PathBuf>,
-}
-
-impl Created {
-    /// The copy begins: the file stays, whatever happens.
-    pub(super) fn keep(mut self) {
-        self.path = None;
-    }
-}
-
-impl Drop for Created {
-    fn drop(&mut self) {
-        if let Some(path) = &self.path {
-            // Nothing was written; if it cannot be removed, an empty file stays, and the refusal is told anyway.
-            let _ = fs::remove_file(path);
-        }
-    }
 }
 
 pub(super) fn open(
@@ -75,29 +56,71 @@ pub(super) fn open(
     let (destination, created) = open_destination_end(destination, options, observer, &mut notes)?;
 
     let len = range_len(&*source, options)?;
-    let ranges = Ranges::new(options, len, &*destination);
-    let source_place = Place::of(source.routes().buffered().as_fd(), source.path())?;
-    let destination_place = Place::of(destination.routes().buffered().as_fd(), destination.path())?;
-    check_overlap(&source_place, ranges.source, &destination_place, ranges.destination)?;
+    if let Some(refused) = refusals(&*source, &*destination, options, len).into_iter().next() {
+        return Err(refused);
+    }
+    let read_back = options.verify.then(|| ReadBack::open(&*destination, options)).transpose()?;
+    let mut ends = Ends { read_back, ..assemble(source, destination, options, len, (created, notes))? };
+    overwrite::ask(&*ends.destination, observer, &mut ends.notes)?;
+    Ok(ends)
+}
+
+/// Returns everything that speaks against a copy between two open ends, the gravest first, but for memory that does not suit both.
+pub(super) fn refusals(
+    source: &dyn Device,
+    destination: &dyn Device,
+    options: &CopyOptions,
+    len: Option<u64>,
+) -> Vec<CopyError> {
+    let mut refusals: Vec<CopyError> = Vec::new();
+    refusals.extend(check_ranges(source, destination, options, len).err());
     if destination.is_stream() && options.seek > 0 {
-        return Err(CopyError::SeekOnStream { path: destination.path().to_owned(), seek: options.seek });
+        let path = destination.path().to_owned();
+        refusals.push(CopyError::SeekOnStream { path, seek: options.seek });
     }
     if destination.class().is_disk()
         && let Some(capacity) = destination.len_bytes()
     {
-        check_fits(len, options.seek, capacity, destination.path())?;
+        let fits = check_fits(len, options.seek, capacity, destination.path());
+        refusals.extend(fits.err().map(CopyError::from));
     }
-    require_direct(&*source, &*destination, options)?;
+    refusals.extend(require_direct_of(Side::Source, source, None, options).err());
+    refusals.extend(require_direct_of(Side::Destination, destination, None, options).err());
+    refusals
+}
+
+fn check_ranges(
+    source: &dyn Device,
+    destination: &dyn Device,
+    options: &CopyOptions,
+    len: Option<u64>,
+) -> Result<(), CopyError> {
+    let ranges = Ranges::new(options, len, destination);
+    let source_place = Place::of(source.routes().buffered().as_fd(), source.path())?;
+    let destination_place = Place::of(destination.routes().buffered().as_fd(), destination.path())?;
+    Ok(check_overlap(&source_place, ranges.source, &destination_place, ranges.destination)?)
+}
+
+/// Lays the range over slots, and puts everything together.
+pub(super) fn assemble(
+    source: Box<dyn Device>,
+    destination: Box<dyn Device>,
+    options: &CopyOptions,
+    len: Option<u64>,
+    (created, mut notes): (Option<Created>, Vec<String>),
+) -> Result<Ends, CopyError> {
     source.limits().stack_memory(destination.limits().memory()).map_err(|why| CopyError::Memory {
         source_path: source.path().to_owned(),
         destination_path: destination.path().to_owned(),
         why,
     })?;
     let (geometry, incongruent) = lay_out(&*source, &*destination, options, len)?;
-    if geometry.slot_len > options.block_len {
+    if let Some(wanted) = options.block_len.fixed()
+        && geometry.slot_len > wanted
+    {
         notes.push(format!(
-            "requests are {} bytes instead of {}, a multiple of what both ends need",
-            geometry.slot_len, options.block_len
+            "requests are {} bytes instead of {wanted}, a multiple of what both ends need",
+            geometry.slot_len
         ));
     }
     let kept_len = match destination.class() {
@@ -112,6 +135,7 @@ pub(super) fn open(
         len_max: options.count,
         kept_len,
         incongruent,
+        read_back: None,
         created,
         notes,
     })
@@ -124,13 +148,34 @@ pub(super) fn open_source_end(end: End<'_>, options: &CopyOptions) -> Result<Box
         End::Stdout => (duplicate(&io::stdout(), "standard output")?, Path::new("standard output"), true),
     };
     let probe = probe_fd(fd.as_fd(), path)?;
+    source_of(fd, probe, standard, options, Cache::Settle)
+}
+
+/// What becomes of what the page cache holds of a disk that takes commands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Cache {
+    /// It is written out: the copy needs it there.
+    Settle,
+    /// It stays: nothing is to change.
+    Leave,
+}
+
+/// Makes the device of a source; `standard` says that it is standard input.
+pub(super) fn source_of(
+    fd: OwnedFd,
+    probe: Probe,
+    standard: bool,
+    options: &CopyOptions,
+    cache: Cache,
+) -> Result<Box<dyn Device>, CopyError> {
+    let path = &*probe.path;
     // A file that states no size may have contents all the same (/proc): it is read to its end.
     let stream = standard || probe.size == Some(0);
     if stream && !standard && options.skip > 0 {
         return Err(CopyError::SkipPastEnd { path: path.to_owned(), len: 0, skip: options.skip });
     }
     if takes_commands(&probe) || (options.passthrough.source && matches!(probe.kind, Kind::BlockDevice(_))) {
-        return by_commands(fd, None, &probe, options, false);
+        return by_commands(fd, None, &probe, options, (false, cache));
     }
     if options.passthrough.source {
         return Err(CopyError::NoCommands { side: Side::Source, path: path.to_owned() });
@@ -144,9 +189,21 @@ pub(super) fn open_destination_end(
     observer: &mut dyn Observer,
     notes: &mut Vec<String>,
 ) -> Result<(Box<dyn Device>, Option<Created>), CopyError> {
+    let (device, created) = open_any(end, options, observer, notes)?;
+    options.expect.check(&*device)?;
+    Ok((device, created))
+}
+
+fn open_any(
+    end: End<'_>,
+    options: &CopyOptions,
+    observer: &mut dyn Observer,
+    notes: &mut Vec<String>,
+) -> Result<(Box<dyn Device>, Option<Created>), CopyError> {
     let path = match end {
         End::Path(path) => path,
         End::Stdin | End::Stdout => {
+            check_standard_output(io::stdout())?;
             let fd = duplicate(&io::stdout(), "standard output")?;
             let path = Path::new("standard output");
             let probe = probe_fd(fd.as_fd(), path)?;
@@ -160,32 +217,34 @@ pub(super) fn open_destination_end(
         observer.warning(&warning.to_string());
         notes.push(warning.to_string());
     }
-    let created = opened.created.then(|| Created { path: Some(path.to_owned()) });
+    let created = opened.created_path.map(|path| Created::new(path, &opened.fd)).transpose()?;
     let probe = probe_fd(opened.fd.as_fd(), path)?;
     if takes_commands(&probe) {
-        return Ok((by_commands(opened.fd, opened.claim, &probe, options, true)?, created));
+        return Ok((by_commands(opened.fd, opened.claim, &probe, options, (true, Cache::Settle))?, created));
     }
     if options.passthrough.destination && matches!(probe.kind, Kind::BlockDevice(_)) {
         // The claim stays with the descriptor that has it; commands go beside it.
         let beside = open_beside(&opened.fd, path)?;
-        return Ok((by_commands(beside, Some(opened.fd), &probe, options, true)?, created));
+        return Ok((by_commands(beside, Some(opened.fd), &probe, options, (true, Cache::Settle))?, created));
     }
     if options.passthrough.destination {
         return Err(CopyError::NoCommands { side: Side::Destination, path: path.to_owned() });
     }
-    Ok((device_of(Arc::new(opened.fd), probe, options.direct, true, false), created))
+    Ok((device_over(Arc::new(opened.fd), probe, (options.direct, true, false), opened.below), created))
 }
 
 /// Makes an end of a node that takes commands.
-fn by_commands(
+pub(super) fn by_commands(
     fd: OwnedFd,
     claim: Option<OwnedFd>,
     probe: &Probe,
     options: &CopyOptions,
-    writes: bool,
+    (writes, cache): (bool, Cache),
 ) -> Result<Box<dyn Device>, CopyError> {
     let device = Passthrough::new(Arc::new(fd), claim, probe, options.direct, writes)?;
-    device.settle_cache()?;
+    if cache == Cache::Settle {
+        device.settle_cache()?;
+    }
     Ok(Box::new(device))
 }
 
@@ -196,7 +255,7 @@ fn open_beside(held: &OwnedFd, path: &Path) -> Result<OwnedFd, CopyError> {
     opened.map_err(|errno| refused(errno).into())
 }
 
-fn duplicate(stream: &impl AsFd, what: &'static str) -> Result<OwnedFd, CopyError> {
+pub(super) fn duplicate(stream: &impl AsFd, what: &'static str) -> Result<OwnedFd, CopyError> {
     rustix::io::fcntl_dupfd_cloexec(stream, 3).map_err(|errno: Errno| CopyError::Descriptor { what, errno })
 }
 
@@ -255,15 +314,6 @@ pub(super) fn require_direct_of(
     }
 }
 
-fn require_direct(
-    source: &dyn Device,
-    destination: &dyn Device,
-    options: &CopyOptions,
-) -> Result<(), CopyError> {
-    require_direct_of(Side::Source, source, None, options)?;
-    require_direct_of(Side::Destination, destination, None, options)
-}
-
 fn lay_out(
     source: &dyn Device,
     destination: &dyn Device,
@@ -275,7 +325,10 @@ fn lay_out(
         None if device.routes().direct().is_err() => Some(Unit::BYTE),
         unit => unit,
     };
-    let lay = |from, to| Geometry::new(skip, seek, from, to, options.block_len, len.or(options.count));
+    let len = len.or(options.count);
+    let chosen = || setting::block_len(source.limits(), destination.limits(), len);
+    let block_len = options.block_len.fixed().unwrap_or_else(chosen);
+    let lay = |from, to| Geometry::new(skip, seek, from, to, block_len, len);
     // The stacked memory limits were fine, so the units are: positions of both sides are what is left.
     let no_layout = CopyError::DirectIncongruent { skip, seek, unit: u64::MAX };
     let Some((from, to)) = unit(source).zip(unit(destination)) else { return Err(no_layout) };

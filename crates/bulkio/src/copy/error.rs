@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use scatterlist::{Fault, StackError, Status};
 
-use super::Report;
+use super::verify::Shown;
+use super::{Digest, HashAlgorithm, MapFileError, Report, Verified};
 use crate::device::audio::AudioError;
 use crate::device::guard::Refusal;
 use crate::device::tape::TapeError;
@@ -233,6 +234,16 @@ pub enum CopyError {
         /// Frames before.
         frames: u64,
     },
+    /// An end that is not planned, since it has no bytes at positions.
+    #[error("{} is {what}, with no bytes at positions to plan; {instead}", .path.display())]
+    NotPlanned {
+        /// The end.
+        path: PathBuf,
+        /// What it is.
+        what: &'static str,
+        /// What to use in place of a plan.
+        instead: &'static str,
+    },
     /// An option is for tapes, and there is none.
     #[error("{what} is for copies from or to a tape drive, and neither end is one; leave it out")]
     TapeOption {
@@ -293,6 +304,47 @@ pub enum CopyError {
     /// The engine cannot be woken by a tape's thread.
     #[error(transparent)]
     Wake(RemoteError),
+    /// The thread that hashes or compares could not be started.
+    #[error("no thread for hashing could be started: {0}")]
+    NoThread(io::Error),
+    /// The thread that hashes or compares ended by a panic.
+    #[error(
+        "the thread that hashes or compares ended by a panic, told above; nothing is known of what it had"
+    )]
+    WorkThread,
+    /// The destination cannot be read back.
+    #[error("{} cannot be verified: {why}", .path.display())]
+    CannotVerify {
+        /// The destination.
+        path: PathBuf,
+        /// Why not.
+        why: String,
+    },
+    /// The bytes that were copied have another digest than expected.
+    #[error(
+        "the {algorithm} of the {bytes} bytes copied is {found}, and {expected} was expected; the source is not what it should be"
+    )]
+    DigestDiffers {
+        /// Which hash.
+        algorithm: HashAlgorithm,
+        /// Bytes copied.
+        bytes: u64,
+        /// What was expected.
+        expected: Digest,
+        /// What it is.
+        found: Digest,
+    },
+    /// What is at the destination is not what was written there.
+    #[error(
+        "{} does not hold what was written to it: {} of {} bytes read back lie in a mebibyte that differs: {}; do not rely on the copy",
+        .path.display(), .verified.differing_bytes, .verified.bytes, Shown::of(.verified)
+    )]
+    VerifyDiffers {
+        /// The destination.
+        path: PathBuf,
+        /// What was found.
+        verified: Box<Verified>,
+    },
     /// Direct I/O was demanded and the two positions do not agree.
     #[error(
         "direct I/O is required, but source byte {skip} and destination byte {seek} differ modulo {unit}, \
@@ -380,6 +432,103 @@ pub enum CopyError {
         meaning: Option<String>,
         /// Where it was found out exactly what cannot be read: the bytes of a block.
         block: Option<u64>,
+    },
+    /// A copy of this kind keeps no account of areas.
+    #[error(
+        "going around bad blocks and keeping a map are for files and disks, and {kind} has no positions; leave --on-error, --reverse and --map out"
+    )]
+    RescueKind {
+        /// What has none.
+        kind: &'static str,
+    },
+    /// Digests are made of bytes in order, and a rescue has none.
+    #[error(
+        "--hash and --verify go with a copy that stops at errors and keeps no map; leave them out, and compare both ends afterwards with \
+         bulkio verify"
+    )]
+    RescueDigest,
+    /// An end has no positions, or no length.
+    #[error(
+        "going around bad blocks and keeping a map need positions on both sides and a length, and the {side} {} is a stream; copy to a \
+         file first", .path.display()
+    )]
+    RescueStream {
+        /// Which side.
+        side: Side,
+        /// Its name.
+        path: PathBuf,
+    },
+    /// A map was refused before anything was written.
+    #[error(transparent)]
+    Map(#[from] MapFileError),
+    /// The map is an end of the copy.
+    #[error("{} is the map and an end of the copy; nothing was written", .path.display())]
+    MapItself {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A map is of something longer.
+    #[error(
+        "the map {} covers {covered} bytes, and {} has {held}: is it the map of this source?",
+        .path.display(), .source_path.display()
+    )]
+    MapLong {
+        /// The map.
+        path: PathBuf,
+        /// Bytes that it covers.
+        covered: u64,
+        /// The source.
+        source_path: PathBuf,
+        /// Bytes that it has.
+        held: u64,
+    },
+    /// A map says of more bytes that they are copied than the destination has.
+    #[error(
+        "the map {} says that {} is filled up to byte {needed}, and it has {found} bytes: is it the map of this destination?",
+        .path.display(), .destination_path.display()
+    )]
+    MapAhead {
+        /// The map.
+        path: PathBuf,
+        /// Where the last byte that is copied ends.
+        needed: u64,
+        /// The destination.
+        destination_path: PathBuf,
+        /// Bytes that it has.
+        found: u64,
+    },
+    /// A map says what is durable.
+    #[error(
+        "--map needs a destination that is made durable, since who goes on relies on it; leave --no-sync out"
+    )]
+    MapNeedsSync,
+    /// The map has as many areas as one that is read may have.
+    #[error(
+        "more than {max} areas differ, and no map with more is read; the copy ends, and its map is kept: is it the right source?"
+    )]
+    MapFull {
+        /// Most areas of a map.
+        max: usize,
+    },
+    /// The map could not be kept.
+    #[error("{0}; what is copied is copied, but the map on disk is older")]
+    MapLost(MapFileError),
+    /// The source does not answer any more.
+    #[error(
+        "{} does not answer any more: {failures} reads in a row failed, and so did one of byte {at}, which could be read before ({}). Bring it \
+         back and go on with --map FILE --resume", .path.display(), Meaning(*.status, .meaning.as_deref())
+    )]
+    SourceGone {
+        /// The source.
+        path: PathBuf,
+        /// The byte that could be read before.
+        at: u64,
+        /// Reads that failed in a row.
+        failures: usize,
+        /// How it failed.
+        status: Status,
+        /// What a status of the device itself means, in words.
+        meaning: Option<String>,
     },
     /// A transfer could not be planned or submitted.
     #[error("{side} {}: {why}", .path.display())]
@@ -524,6 +673,7 @@ impl CopyError {
             | Self::Option { .. }
             | Self::SkipPastEnd { .. }
             | Self::SeekOnStream { .. }
+            | Self::CannotVerify { .. }
             | Self::DirectRequired { .. }
             | Self::DirectIncongruent { .. }
             | Self::CommandsIncongruent { .. }
@@ -537,10 +687,19 @@ impl CopyError {
             | Self::StreamUnfit { .. }
             | Self::StreamEnds { .. }
             | Self::StreamMemory { .. }
+            | Self::NotPlanned { .. }
             | Self::TapeOption { .. }
             | Self::TapeBytes { .. }
             | Self::TapeNotWhole { .. }
             | Self::TapeFilesToOne { .. }
+            | Self::RescueKind { .. }
+            | Self::RescueStream { .. }
+            | Self::RescueDigest
+            | Self::MapNeedsSync
+            | Self::Map(_)
+            | Self::MapItself { .. }
+            | Self::MapLong { .. }
+            | Self::MapAhead { .. }
             | Self::Memory { .. } => FailureClass::Refused,
             _ => FailureClass::Failed,
         }

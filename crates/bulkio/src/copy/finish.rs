@@ -3,6 +3,7 @@
 use super::options::{CopyOptions, Observer, Phase};
 use super::pipeline::{Pipeline, WAIT};
 use super::report::{Closing, Report, SideReport};
+use super::rescue::Rescue;
 use super::{CopyError, Side};
 use crate::device::Device;
 use crate::engine::{CommandRing, Completion, FlushKind};
@@ -12,7 +13,11 @@ impl Pipeline<'_> {
     pub(super) fn finish(&mut self, options: &CopyOptions, observer: &mut dyn Observer) -> bool {
         let destination = &*self.ends.destination;
         // Without a byte there is no range: a kept file stays as long as it is, a truncated one ends where it was cut.
-        let end = match self.state.front {
+        let reached = match &self.state.rescue {
+            Some(rescue) => rescue.reach(),
+            None => self.state.front,
+        };
+        let end = match reached {
             0 if !options.truncate => self.ends.kept_len,
             front => self.ends.geometry.seek.saturating_add(front),
         };
@@ -33,7 +38,9 @@ impl Pipeline<'_> {
                 false
             }
         };
-        self.state.tell(observer, Phase::Done, true);
+        if !options.verify {
+            self.state.tell(observer, Phase::Done, true);
+        }
         synced
     }
 
@@ -64,6 +71,7 @@ impl Pipeline<'_> {
     /// Returns what the user should know, with who carried commands (rule `no-silent-fallback`).
     fn notes(&self) -> Vec<String> {
         let mut notes = self.ends.notes.clone();
+        notes.extend(self.state.notes.iter().cloned());
         for (file, end) in [(self.from, &self.ends.source), (self.to, &self.ends.destination)] {
             let carried = end.commands().and_then(|_| self.engine.file_report(file));
             notes.extend(carried.map(|report| {
@@ -76,22 +84,33 @@ impl Pipeline<'_> {
         notes
     }
 
-    pub(super) fn report(&self, options: &CopyOptions, synced: bool) -> Report {
-        Closing {
-            bytes: self.state.front,
+    /// Says whether nothing is left to do.
+    fn is_complete(&self) -> bool {
+        match &self.state.rescue {
+            Some(rescue) => rescue.is_over(),
+            None => self.state.len == Some(self.state.front),
+        }
+    }
+
+    pub(super) fn report(&self, synced: bool) -> Report {
+        let mut report = Closing {
+            bytes: self.state.written_bytes(),
             elapsed: self.state.started.elapsed(),
             engine: self.engine.report().clone(),
-            pool: &self.pool,
+            pool: self.pool.first(),
             block_len: self.ends.geometry.slot_len,
-            depth: options.depth,
+            depth: self.tuner.depth(),
             synced,
             // A stop that came when everything was written interrupted nothing.
-            interrupted: self.state.stopped && self.state.len != Some(self.state.front),
+            interrupted: self.state.stopped && !self.is_complete(),
             source: told(&self.state.source, &*self.ends.source),
             destination: told(&self.state.destination, &*self.ends.destination),
             notes: self.notes(),
+            rescue: self.state.rescue.as_ref().map(Rescue::report),
         }
-        .report()
+        .report();
+        self.tell_tuned(&mut report);
+        report
     }
 }
 

@@ -86,17 +86,29 @@ impl Geometry {
         Some(Self { skip, seek, source, destination, slot_len, anchor, unit })
     }
 
-    /// Returns chunk `number` of a range of `len` bytes; `None` past its end.
-    pub(super) fn chunk(&self, number: u64, len: Option<u64>) -> Option<Chunk> {
+    /// Returns the chunk that starts at byte `at` of the range and ends at the next cut, or at `end`; `None` where nothing lies between.
+    pub(super) fn chunk(&self, number: u64, at: u64, end: u64) -> Option<Chunk> {
+        let start = self.anchor.checked_add(at)?;
+        let len = self.next_cut(at).min(end).checked_sub(at).filter(|bytes| *bytes > 0)?;
+        Some(Chunk { number, at, len, slot_offset: start.checked_rem(self.unit)? })
+    }
+
+    /// Returns chunk `number` of a range of `len` bytes that is read from its start; `None` past its end.
+    pub(super) fn nth_chunk(&self, number: u64, len: u64) -> Option<Chunk> {
         let lead = self.anchor.checked_rem(self.slot_len)?;
-        let end = number.checked_add(1)?.checked_mul(self.slot_len)?.checked_sub(lead)?;
-        let (at, slot_offset) = match number.checked_mul(self.slot_len)?.checked_sub(lead) {
-            Some(at) if number > 0 => (at, 0),
-            _ => (0, self.anchor.checked_rem(self.unit)?),
-        };
-        let end = len.map_or(end, |len| end.min(len));
-        let len = end.checked_sub(at).filter(|bytes| *bytes > 0 || (number == 0 && len.is_none()))?;
-        Some(Chunk { number, at, len, slot_offset })
+        self.chunk(number, number.checked_mul(self.slot_len)?.saturating_sub(lead), len)
+    }
+
+    /// Returns the cut behind byte `at` of the range.
+    pub(super) fn next_cut(&self, at: u64) -> u64 {
+        let behind = self.anchor.saturating_add(at).saturating_add(1);
+        up(behind, self.slot_len).saturating_sub(self.anchor)
+    }
+
+    /// Returns the cut before byte `end` of the range, its start at least.
+    pub(super) fn last_cut(&self, end: u64) -> u64 {
+        let last = self.anchor.saturating_add(end.saturating_sub(1));
+        down(last, self.slot_len).saturating_sub(self.anchor)
     }
 
     /// Returns the read of a chunk, widened to the source's blocks.
@@ -122,6 +134,35 @@ impl Geometry {
         let read = self.read(chunk);
         let before = chunk.slot_offset.saturating_sub(read.slot_offset);
         done.saturating_sub(before).min(chunk.len)
+    }
+
+    /// Returns how many chunks a range of `len` bytes has.
+    pub(super) fn chunks(&self, len: u64) -> u64 {
+        let lead = self.anchor.checked_rem(self.slot_len).unwrap_or(0);
+        if len == 0 { 0 } else { lead.saturating_add(len).div_ceil(self.slot_len) }
+    }
+
+    /// Returns how a chunk of which `len` bytes are there is written. `kept` is the length of a file that the last block may be
+    /// padded in, nothing that stays lying behind; `None` for what is no file.
+    pub(super) fn laid(&self, chunk: &Chunk, len: u64, kept: Option<u64>) -> Laid {
+        let Write { head, middle, tail } = self.write(chunk, len);
+        let end = tail.position.saturating_add(tail.len);
+        let pads = tail.len > 0 && self.destination != Unit::BYTE && kept.is_some_and(|kept| end >= kept);
+        if !pads {
+            return Laid { place: middle, padding: 0, aside: [tail, head] };
+        }
+        // The last block of the file: written whole, zeros behind, and the file is cut to its length later.
+        let block_end = up(end, self.destination.end);
+        let place = Place { len: block_end.saturating_sub(middle.position), ..middle };
+        Laid { place, padding: block_end.saturating_sub(end), aside: [Place { len: 0, ..tail }, head] }
+    }
+
+    /// Returns the whole blocks around a ragged end of the destination.
+    pub(super) fn blocks_around(&self, position: u64, len: u64) -> Place {
+        let before = position.checked_rem(self.destination.start).unwrap_or(0);
+        let start = position.saturating_sub(before);
+        let end = up(position.saturating_add(len), self.destination.end);
+        Place { position: start, slot_offset: 0, len: end.saturating_sub(start) }
     }
 
     /// Returns the destination's bytes of a chunk of which `len` bytes are there.
@@ -153,6 +194,17 @@ pub(super) struct Write {
     pub(super) head: Place,
     pub(super) middle: Place,
     pub(super) tail: Place,
+}
+
+/// How one chunk is written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Laid {
+    /// The write; nothing, where its length is 0.
+    pub(super) place: Place,
+    /// Zeros at its end.
+    pub(super) padding: u64,
+    /// Bytes that are no whole blocks, for later.
+    pub(super) aside: [Place; 2],
 }
 
 /// Slots start on pages, and a common unit of pages and blocks keeps them so.
@@ -210,7 +262,8 @@ mod tests {
             let mut at = 0;
             let mut number = 0;
             while at < len {
-                let chunk = geometry.chunk(number, Some(len)).expect("the range goes on");
+                let chunk = geometry.chunk(number, at, len).expect("the range goes on");
+                prop_assert_eq!(geometry.nth_chunk(number, len), Some(chunk));
                 prop_assert_eq!(chunk.at, at);
                 prop_assert!(chunk.len > 0 && chunk.slot_offset + chunk.len <= geometry.slot_len);
                 let read = geometry.read(&chunk);
@@ -240,7 +293,9 @@ mod tests {
                 at += chunk.len;
                 number += 1;
             }
-            prop_assert_eq!(geometry.chunk(number, Some(len)), None);
+            prop_assert_eq!(geometry.chunk(number, at, len), None);
+            prop_assert_eq!(geometry.nth_chunk(number, len), None);
+            prop_assert_eq!(geometry.chunks(len), number);
         }
     }
 }

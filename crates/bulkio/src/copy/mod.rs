@@ -1,33 +1,58 @@
 //! [`copy`]: one end to the other through one pool of pages.
 //!
-//! The walk of a byte: both ends are opened and checked (`ends`) -> the range is laid over slots so that both ends'
-//! alignment holds (`geometry`) -> a read is planned into a slot -> engine -> completion -> the write of the
-//! same slot is planned at the destination's own position -> engine -> completion -> the slot is free (`pipeline`). What could not be read is narrowed to its blocks (`narrow`). Ragged ends of a
+//! The walk of a byte: both ends are opened and checked (`ends`, `created`) -> the range is laid over slots so that both ends'
+//! alignment holds (`geometry`), what is to be read is handed out in chunks (`feed`) -> a read is planned into a slot -> engine -> completion -> the write of the
+//! same slot is planned at the destination's own position -> engine -> completion -> the slot is free (`pipeline`). What could not be read is narrowed to its blocks (`narrow`), or gone around, with a map
+//! that others go on from (`rescue`, `map`). Ragged ends of a
 //! direct destination are read, changed and written back (`edges`); then everything is made durable (`finish`). No other place
 //! holds bytes.
 //!
+//! Slots that are written go to another core first where digests are wanted (`beside`, `digest`), and what is at the destination is
+//! read back past the caches and held against them (`verify`, `reading`). Two ends are compared the same way (`compare`).
+//!
 //! A tape has no bytes at positions, and takes one command at a time: copies with one are in `tape`.
+//!
+//! What a copy would do is shown before anything moves by [`plan()`] (`preview`), from the same parts.
 //!
 //! What was moved how, and why not better, is in the [`Report`].
 
+mod beside;
 mod capture;
+mod compare;
+mod created;
+mod digest;
 mod edges;
 mod ends;
 mod error;
+mod feed;
 mod finish;
 mod geometry;
+mod map;
 mod narrow;
 mod options;
+mod overwrite;
 mod pipeline;
+mod preview;
+mod reading;
 mod report;
+mod rescue;
+mod setting;
 mod single;
+mod slots;
+mod start;
 mod state;
 mod tape;
 mod target;
 #[cfg(test)]
 mod tests;
+mod tuner;
+mod tuning;
+mod verify;
 mod watch;
 pub mod wav;
+
+use crate::device::audio::is_pcm;
+use crate::device::tape::is_tape;
 
 pub use crate::device::DirectMode;
 pub use crate::engine::EngineChoice;
@@ -35,10 +60,22 @@ pub use capture::{
     AudioCopy, Container, LOSSES_MAX, Loss, LossReason, StreamCopy, StreamEvent, StreamProgress,
     StreamReport, VideoCopy,
 };
+pub use compare::{CompareOptions, Compared, Comparison, ComparisonFailure, DifferingRange, compare};
+pub use digest::{Digest, DigestParseError, HashAlgorithm, HashRequest};
 pub use error::{CopyError, CopyFailure, FailureClass, Side};
+pub use map::{AREAS_MAX, AreaStatus, MapFileError, MapTextError, RecoveryMap, RescuePhase};
 pub use options::{Control, CopyOptions, End, Observer, Passthrough, Phase, Progress, Silent};
+pub use overwrite::Overwrite;
+pub use preview::{CopyPlan, Cut, PlannedCall, PlannedLayout, PlannedSide, PlannedTransfer, Step, plan};
 pub use report::{Report, SideReport};
+pub use rescue::{
+    LOST_RANGES_MAX, LostBytes, LostRange, MapOptions, OnError, RescueOptions, RescueProgress, RescueReport,
+};
+pub use setting::Setting;
+pub use start::Start;
 pub use tape::{TapeCopy, TapeFiles, TapeReport};
+pub use tuner::Tuned;
+pub use verify::Verified;
 
 /// Copies bytes from one end to the other.
 ///
@@ -66,6 +103,14 @@ pub fn copy(
     observer: &mut dyn Observer,
 ) -> Result<Report, CopyFailure> {
     options.check()?;
+    // What a map says is copied is not to be cut off.
+    let kept = options.rescue.resumes().then(|| CopyOptions { truncate: false, ..options.clone() });
+    let options = kept.as_ref().unwrap_or(options);
+    if let End::Path(path) = destination
+        && (is_tape(path) || is_pcm(path))
+    {
+        options.expect.check_no_disk(path).map_err(CopyError::from)?;
+    }
     if let Some(copied) = capture::copy(source, destination, options, observer) {
         return copied;
     }

@@ -77,7 +77,7 @@ impl Pipeline<'_> {
             if end >= range_end || self.state.stopped {
                 break;
             }
-            let slot = self.pool.take()?;
+            let slot = self.spare_slot()?;
             let place = Place { position: end, slot_offset: 0, len: block };
             let (_, outcome) = self.read_place(place, slot, observer)?;
             // A good block behind the bad ones is not copied: the copy ends here. So does the source.
@@ -115,7 +115,7 @@ impl Pipeline<'_> {
         observer: &mut dyn Observer,
     ) -> Option<Result<(), u64>> {
         let part = part(chunk, from, to);
-        let slot = self.pool.take()?;
+        let slot = self.spare_slot()?;
         let (slot, outcome) = self.read_place(self.ends.geometry.read(&part), slot, observer)?;
         let done = self.ends.geometry.valid(&part, outcome.done);
         let whole = done == part.len;
@@ -124,7 +124,7 @@ impl Pipeline<'_> {
             self.state.filled.push_back(Filled { chunk: part, slot, len: done });
             self.transfer(observer);
             // What could not be written must not be taken for copied, and nothing may follow it.
-            if self.state.front < part.at.saturating_add(done) {
+            if !self.state.is_written(part.at.saturating_add(done)) {
                 return None;
             }
         }
@@ -132,7 +132,7 @@ impl Pipeline<'_> {
     }
 
     /// Reads a part of the source; `None` where nothing more can be done.
-    fn read_place(
+    pub(super) fn read_place(
         &mut self,
         place: Place,
         slot: Slot,

@@ -4,8 +4,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::capture::{StreamCopy, StreamEvent, StreamProgress};
-use super::{CopyError, TapeCopy};
+use super::overwrite::Overwrite;
+use super::setting::{BLOCK_LEN, Setting};
+use super::start::Start;
+use super::tuner::DEPTH_START;
+use super::{CopyError, HashRequest, LostRange, RescueOptions, RescueProgress, TapeCopy};
 use crate::device::DirectMode;
+use crate::device::guard::Expectations;
 use crate::engine::{DEPTH_MAX, EngineChoice};
 
 /// One end of a copy, as the user names it.
@@ -20,12 +25,14 @@ pub enum End<'a> {
 }
 
 /// What a copy is asked to do.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct CopyOptions {
-    /// Bytes of one request, rounded up to what both ends need.
-    pub block_len: u64,
-    /// Requests in flight on each side.
-    pub depth: u32,
+    /// Bytes of one request, rounded up to what both ends need. Chosen by itself it is 1 MiB, or up to 4 MiB where that makes whole transfers
+    /// of what both ends state, and the range is long.
+    pub block_len: Setting<u64>,
+    /// Requests in flight on each side. By itself a copy begins with 8 (4 where requests are longer than 2 MiB) and finds out in its first second what pays, up to 64, within 128 MiB of
+    /// memory or an eighth of what is available; copies from and to tapes, grabbers and sound devices keep 8.
+    pub depth: Setting<u32>,
     /// Bytes to leave out at the start of the source.
     pub skip: u64,
     /// Byte of the destination at which to start.
@@ -42,9 +49,17 @@ pub struct CopyOptions {
     pub truncate: bool,
     /// Whether a destination disk that is in use is written all the same. Lifts no other check.
     pub force: bool,
+    /// What the destination disk must be; anything else is refused.
+    pub expect: Expectations,
     /// On which sides a block device takes commands (SCSI: `SG_IO`) in place of reads and writes. Nodes that take nothing
     /// else need no saying.
     pub passthrough: Passthrough,
+    /// What is done about bytes that cannot be read, and whether a map is kept.
+    pub rescue: RescueOptions,
+    /// The digest that is wanted of the bytes that are copied; not with a tape or a device with a clock.
+    pub hash: Option<HashRequest>,
+    /// Whether the destination is read back past every cache of the kernel, and compared; needs [`sync`](Self::sync) and a destination with positions.
+    pub verify: bool,
     /// What concerns tapes.
     pub tape: TapeCopy,
     /// What concerns video grabbers and sound devices.
@@ -63,8 +78,8 @@ pub struct Passthrough {
 impl Default for CopyOptions {
     fn default() -> Self {
         Self {
-            block_len: 1 << 20,
-            depth: 8,
+            block_len: Setting::Auto,
+            depth: Setting::Auto,
             skip: 0,
             seek: 0,
             count: None,
@@ -73,7 +88,11 @@ impl Default for CopyOptions {
             sync: true,
             truncate: true,
             force: false,
+            expect: Expectations::default(),
             passthrough: Passthrough::default(),
+            rescue: RescueOptions::default(),
+            hash: None,
+            verify: false,
             tape: TapeCopy::default(),
             stream: StreamCopy::default(),
         }
@@ -87,6 +106,16 @@ const BLOCK_LEN_MAX: u64 = 1 << 30;
 const SIDE_DEPTH_MAX: u32 = DEPTH_MAX / 2 - 1;
 
 impl CopyOptions {
+    /// Returns the depth of a copy that does not search for one.
+    pub(super) const fn plain_depth(&self) -> u32 {
+        self.depth.or(DEPTH_START)
+    }
+
+    /// Returns the bytes of one request of a copy that does not choose them.
+    pub(super) const fn plain_block_len(&self) -> u64 {
+        self.block_len.or(BLOCK_LEN)
+    }
+
     pub(super) fn check(&self) -> Result<(), CopyError> {
         let range = |what, value, min, max| {
             if (min..=max).contains(&value) {
@@ -94,8 +123,19 @@ impl CopyOptions {
             }
             Err(CopyError::Option { what, value, min, max })
         };
-        range("block length", self.block_len, 1, BLOCK_LEN_MAX)?;
-        range("depth", u64::from(self.depth), 1, u64::from(SIDE_DEPTH_MAX))?;
+        if let Setting::Fixed(block_len) = self.block_len {
+            range("block length", block_len, 1, BLOCK_LEN_MAX)?;
+        }
+        if let Setting::Fixed(depth) = self.depth {
+            range("depth", depth.into(), 1, SIDE_DEPTH_MAX.into())?;
+        }
+        self.rescue.check()?;
+        if self.rescue.map.is_some() && !self.sync {
+            return Err(CopyError::MapNeedsSync);
+        }
+        if self.rescue.wanted() && (self.hash.is_some() || self.verify) {
+            return Err(CopyError::RescueDigest);
+        }
         let end_max = i64::MAX.unsigned_abs();
         for (what, start) in [("skip", self.skip), ("seek", self.seek)] {
             range(what, start, 0, end_max)?;
@@ -103,6 +143,15 @@ impl CopyOptions {
             range("end of the range", end, 0, end_max)?;
         }
         Ok(())
+    }
+
+    /// Refuses digests where a copy makes none: `why` is what the copy is with.
+    pub(super) fn check_no_digests(&self, why: &'static str) -> Result<(), CopyError> {
+        let set = [("--hash", self.hash.is_some()), ("--verify", self.verify)];
+        match set.into_iter().find(|(_, set)| *set) {
+            Some((what, _)) => Err(CopyError::StreamUnfit { what, why }),
+            None => Ok(()),
+        }
     }
 }
 
@@ -113,6 +162,8 @@ pub enum Phase {
     Copying,
     /// Everything is written; the destination makes it durable.
     Flushing,
+    /// Everything is durable; it is read back and compared. Bytes done are those read back.
+    Verifying,
     /// It is over.
     Done,
 }
@@ -132,8 +183,12 @@ pub struct Progress {
     pub reads_in_flight: u32,
     /// Writes in flight.
     pub writes_in_flight: u32,
+    /// Requests that each side may have in flight now; `None` for tapes, grabbers and sound devices.
+    pub depth: Option<u32>,
     /// How a device with a clock is doing, where one side is such.
     pub stream: Option<StreamProgress>,
+    /// How a copy is doing that keeps account of each area.
+    pub rescue: Option<RescueProgress>,
 }
 
 /// Whether to go on.
@@ -147,6 +202,18 @@ pub enum Control {
 
 /// Watches a copy and can stop it.
 pub trait Observer {
+    /// Called before a disk is overwritten that holds something, or may, while the copy holds it: to stop refuses the copy.
+    /// Nothing is written before this returns.
+    fn overwrite(&mut self, _disk: &Overwrite<'_>) -> Control {
+        Control::Go
+    }
+
+    /// Called once, when both ends are open and nothing refuses the copy any more.
+    fn started(&mut self, _start: &Start<'_>) {}
+
+    /// Called with each range that could not be read, as it is found.
+    fn lost(&mut self, _range: &LostRange) {}
+
     /// Called at least every fifth of a second.
     fn progress(&mut self, progress: &Progress) -> Control;
 

@@ -10,19 +10,26 @@ use std::time::{Duration, Instant};
 
 use scatterlist::{CpuAddr, Direction, Fault, Lease, Outcome, Position, Request, Status};
 
+use super::beside::Beside;
+use super::digest::Digests;
 use super::edges::Edges;
 use super::ends::Ends;
-use super::geometry::{Chunk, Unit, up};
+use super::feed::Feed;
+use super::geometry::{Chunk, Laid};
 use super::narrow::FailedRead;
 use super::options::{CopyOptions, Observer, Phase};
 use super::report::{Report, SideReport};
+use super::rescue::Rescue;
+use super::slots::Slots;
+use super::start::Start;
 use super::state::{Filled, State};
-use super::{CopyError, CopyFailure, Side};
+use super::tuner::Tuner;
+use super::{CopyError, CopyFailure, Side, digest, tuning};
 use crate::device::{Class, Device};
 use crate::engine::{
     Completion, Engine, EngineOptions, FileError, FileId, FileOptions, FixedRegion, SubmitReason,
 };
-use crate::pages::{PagePool, PoolOptions, Slot};
+use crate::pages::Slot;
 
 /// What a request in flight is for.
 #[derive(Clone, Copy, Debug)]
@@ -45,19 +52,27 @@ pub(super) const WAIT: Duration = Duration::from_millis(200);
 pub(super) const STOP_GRACE: Duration = Duration::from_millis(500);
 
 /// Slots beyond those of chunks: a ragged end is read, changed and written back in one.
-const EDGE_SLOTS: u64 = 1;
+pub(super) const EDGE_SLOTS: u64 = 1;
 
 pub(super) struct Pipeline<'a> {
     pub(super) ends: &'a Ends,
     pub(super) engine: Engine<Slot, Op>,
-    pub(super) pool: Arc<PagePool>,
+    pub(super) pool: Slots,
     pub(super) from: FileId,
     /// The best route to the destination, and the one through the page cache.
     pub(super) to: FileId,
     pub(super) to_buffered: FileId,
     pub(super) state: State,
+    /// What is still to be read.
+    pub(super) feed: Feed,
     pub(super) edges: Edges,
-    depth: u32,
+    /// The most that is left out behind a read that failed, in bytes.
+    pub(super) leave_out_bound: u64,
+    pub(super) tuner: Tuner,
+    /// Makes digests of what is written, where some are wanted.
+    pub(super) digesting: Option<Beside<Digests>>,
+    /// Nothing more can be read before digests are made of what was written.
+    pub(super) starved: bool,
     /// Why reads are copied on the way; `None` where they are direct.
     pub(super) read_bounce: Option<String>,
     pub(super) write_bounce: Option<String>,
@@ -71,23 +86,42 @@ pub(super) fn run(
     observer: &mut dyn Observer,
 ) -> Result<Report, CopyFailure> {
     let mut pipeline = Pipeline::new(&ends, options)?;
+    pipeline.state.rescue = Rescue::open(&ends, options)?;
+    pipeline.state.done = pipeline.state.written_bytes();
+    let (state, slot_len) = (&pipeline.state, ends.geometry.slot_len);
+    observer.started(&Start::of(
+        &state.source,
+        &state.destination,
+        ends.len,
+        slot_len,
+        pipeline.tuner.depth(),
+    ));
     // Both ends are open, which may have taken its time.
     pipeline.state.tell(observer, Phase::Copying, true);
     pipeline.skip_stream(options.skip, observer);
     if pipeline.state.ends() {
         // The destination is as it was; a created one goes with `ends`.
-        return pipeline.report(options, false).ended(pipeline.state.take_error());
+        return pipeline.report(false).ended(pipeline.state.take_error());
     }
     if let Err(error) = pipeline.prepare(options) {
-        return pipeline.report(options, false).ended(Some(error));
+        return pipeline.report(false).ended(Some(error));
     }
-    pipeline.transfer(observer);
+    if pipeline.state.rescue.is_some() {
+        pipeline.rescue(options, observer);
+    } else {
+        pipeline.transfer(observer);
+    }
     pipeline.narrow(observer);
     pipeline.write_edges(observer);
     let synced = pipeline.finish(options, observer);
-    let error = pipeline.state.take_error();
-    let report = pipeline.report(options, synced);
+    let digested = pipeline.take_digests();
+    pipeline.save_last(synced || !options.sync, observer);
+    let mut error = pipeline.state.take_error();
+    let mut report = pipeline.report(synced);
     drop(pipeline);
+    if let Some(digested) = digested {
+        error = digest::conclude(digested, error, &ends, options, &mut report, observer);
+    }
     if let Some(created) = ends.created.take() {
         created.keep();
     }
@@ -97,30 +131,26 @@ pub(super) fn run(
 impl<'a> Pipeline<'a> {
     pub(super) fn new(ends: &'a Ends, options: &CopyOptions) -> Result<Self, CopyError> {
         let geometry = &ends.geometry;
-        let chunks = match ends.len.or(ends.len_max) {
-            Some(len) => len.div_ceil(geometry.slot_len).saturating_add(1),
-            None => u64::MAX,
-        };
-        let slots = chunks.min(u64::from(options.depth).saturating_mul(2)).saturating_add(EDGE_SLOTS);
+        let tuner = tuning::tuner(ends, options);
+        let digests = Digests::wanted(options.hash.map(|hash| hash.algorithm), options.verify);
+        let slots = tuning::first_slots(ends, tuner.depth(), digests.is_some());
         let usable = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
-        let pool = PoolOptions::uniform(usable(geometry.slot_len), usable(slots));
-        let pool = Arc::new(PagePool::new(pool)?);
+        let pool = Slots::new(usable(geometry.slot_len), usable(slots))?;
         let mut engine = Engine::new(EngineOptions {
             kind: options.engine,
-            depth: options.depth.saturating_mul(2).saturating_add(1),
-            fixed: vec![FixedRegion::from_pool(Arc::clone(&pool))],
+            // Both sides, and what is done beside: an end that is ragged, a flush for the map.
+            depth: tuner.depth_max().saturating_mul(2).saturating_add(2),
+            fixed: vec![FixedRegion::from_pool(Arc::clone(pool.first()))],
             commands: [&ends.source, &ends.destination].into_iter().any(|end| wants_command_ring(&**end)),
             // Tests tell direct from bounced by what was submitted.
             log: cfg!(test),
             ..EngineOptions::default()
         })?;
+        let slots_max = tuning::slots_under_way(tuner.depth_max(), true);
+        let digesting = digests.map(|digests| digest::start(digests, slots_max, &mut engine)).transpose()?;
         let (source, destination) = (&*ends.source, &*ends.destination);
-        let incongruent = |side| {
-            let found = ends.incongruent.as_ref().filter(|(found, _)| *found == side);
-            found.map(|(_, why)| why.clone())
-        };
-        let read_bounce = incongruent(Side::Source).or_else(|| refused(source));
-        let write_bounce = incongruent(Side::Destination).or_else(|| refused(destination));
+        let read_bounce = bounce_of(ends, Side::Source);
+        let write_bounce = bounce_of(ends, Side::Destination);
         let read_buffered = read_bounce.is_some();
         let routes = source.routes();
         let from = match routes.direct() {
@@ -145,9 +175,14 @@ impl<'a> Pipeline<'a> {
                 side(source, !read_buffered),
                 side(destination, write_bounce.is_none()),
                 ends.len,
+                tuner.depth(),
             ),
+            feed: Feed::whole(),
             edges: Edges::default(),
-            depth: options.depth,
+            leave_out_bound: 0,
+            tuner,
+            digesting,
+            starved: false,
             any_order: !destination.is_stream(),
             ends,
             engine,
@@ -175,15 +210,17 @@ impl<'a> Pipeline<'a> {
     pub(super) fn transfer(&mut self, observer: &mut dyn Observer) {
         let mut stopped_at: Option<Instant> = None;
         loop {
+            self.save_if_due();
             self.read_more();
             self.write_more();
-            if self.state.reads == 0 && self.state.writes == 0 {
+            let is_saving = self.state.rescue.as_ref().is_some_and(Rescue::is_saving);
+            if self.state.reads == 0 && self.state.writes == 0 && !is_saving && !self.is_starved() {
                 return;
             }
             if self.state.ends() {
                 let since = stopped_at.get_or_insert_with(Instant::now);
                 // Writes to files and disks end by themselves, and must: what a pipe gave is nowhere else.
-                if since.elapsed() >= STOP_GRACE && !(self.any_order && self.state.writes > 0) {
+                if since.elapsed() >= STOP_GRACE && !is_saving && !(self.any_order && self.state.writes > 0) {
                     // Only what cannot end by itself is still there: a stream whose other side stands still.
                     self.engine.cancel();
                     // The bytes that a cancelled read had are written yet, and get the same time.
@@ -191,12 +228,13 @@ impl<'a> Pipeline<'a> {
                 }
             }
             let wait = if self.state.ends() { STOP_GRACE / 4 } else { WAIT };
-            match self.engine.wait_timeout(wait) {
+            match self.engine.wait_or_wake(Some(wait)) {
                 Ok(Some(completion)) => {
                     self.completed(completion);
+                    self.tune();
                     self.state.tell(observer, Phase::Copying, false);
                 }
-                Ok(None) => self.state.tell(observer, Phase::Copying, true),
+                Ok(None) => self.state.tell(observer, Phase::Copying, !self.starved),
                 Err(error) => {
                     self.state.fail(0, error.into());
                     return;
@@ -211,12 +249,17 @@ impl<'a> Pipeline<'a> {
     }
 
     fn read_more(&mut self) {
-        while !self.state.ends() && self.state.reads < self.depth {
-            // One slot stays for the ragged ends.
-            if self.pool.free_slots() <= usize::try_from(EDGE_SLOTS).unwrap_or(1) {
+        self.starved = false;
+        while !self.state.ends() && self.state.reads < self.tuner.depth() {
+            // Ragged ends are written when nothing is in flight, and a device that may be gone is asked then.
+            if self.edges.is_full() || self.state.rescue.as_ref().is_some_and(Rescue::doubts) {
                 return;
             }
-            let Some(chunk) = self.ends.geometry.chunk(self.state.next_read, self.bound()) else { return };
+            let bound = self.bound();
+            if !self.feed.has_more(bound) || (!self.has_room() && !self.has_room_after_all()) {
+                return;
+            }
+            let Some(chunk) = self.feed.next(&self.ends.geometry, bound) else { return };
             let Some(slot) = self.pool.take() else { return };
             let place = self.ends.geometry.read(&chunk);
             let position =
@@ -231,7 +274,6 @@ impl<'a> Pipeline<'a> {
                 self.refused(Side::Source, chunk.at, refused.reason);
                 return;
             }
-            self.state.next_read = self.state.next_read.saturating_add(1);
             self.state.reads = self.state.reads.saturating_add(1);
             self.state.source.count_request(self.state.reads);
         }
@@ -262,7 +304,7 @@ impl<'a> Pipeline<'a> {
     }
 
     fn write_more(&mut self) {
-        while self.state.writes < self.depth
+        while self.state.writes < self.tuner.depth()
             && let Some(filled) = self.state.filled.pop_front()
         {
             self.write(filled);
@@ -283,22 +325,18 @@ impl<'a> Pipeline<'a> {
                 len = room;
             }
         }
-        let write = self.ends.geometry.write(&chunk, len);
-        let (mut place, mut padding) = (write.middle, 0);
-        if write.tail.len > 0 && self.can_pad(write.tail.position.saturating_add(write.tail.len)) {
-            // The last block of the file: written whole, zeros behind, and the file is cut to its length later.
-            let end =
-                up(write.tail.position.saturating_add(write.tail.len), self.ends.geometry.destination.end);
-            padding = end.saturating_sub(write.tail.position.saturating_add(write.tail.len));
-            place.len = end.saturating_sub(place.position);
-            clear(&mut slot, place.slot_offset.saturating_add(place.len).saturating_sub(padding), padding);
-        } else {
-            self.edges.put_aside(&self.ends.geometry, &slot, write.tail);
+        // A rescue comes back to what lies behind a chunk, or has been there: only the end of the range is the end of the file.
+        let ends_inside = self.state.rescue.is_some() && self.state.len != Some(chunk.at.saturating_add(len));
+        let kept = kept_of(self.ends).filter(|_| !ends_inside);
+        let Laid { place, padding, aside } = self.ends.geometry.laid(&chunk, len, kept);
+        clear(&mut slot, place.slot_offset.saturating_add(place.len).saturating_sub(padding), padding);
+        for place in aside {
+            self.edges.put_aside(&self.ends.geometry, &slot, place);
         }
-        self.edges.put_aside(&self.ends.geometry, &slot, write.head);
         let moved = place.len.saturating_sub(padding);
         if place.len == 0 {
             self.state.wrote(chunk.at, len);
+            self.digest(chunk, len, slot);
             return;
         }
         let position = if destination.is_stream() { Position::Stream } else { Position::At(place.position) };
@@ -316,15 +354,12 @@ impl<'a> Pipeline<'a> {
         self.state.destination.count_request(self.state.writes);
     }
 
-    /// Says whether a block that ends a write at byte `end` may be padded: nothing that stays lies behind.
-    fn can_pad(&self, end: u64) -> bool {
-        self.ends.destination.class() == Class::File
-            && self.ends.geometry.destination != Unit::BYTE
-            && end >= self.ends.kept_len
-    }
-
     pub(super) fn completed(&mut self, completion: Completion<Slot, Op>) {
-        let Completion::Transfer { request, outcome, .. } = completion else { return };
+        let (request, outcome) = match completion {
+            Completion::Transfer { request, outcome, .. } => (request, outcome),
+            Completion::Flush { fault, .. } => return self.flushed(fault),
+            Completion::Ready { .. } => return,
+        };
         let (lease, mut ops) = request.into_parts();
         let slot = lease.into_owners().next();
         match (ops.next(), slot) {
@@ -332,14 +367,17 @@ impl<'a> Pipeline<'a> {
                 self.state.reads = self.state.reads.saturating_sub(1);
                 self.read_done(chunk, slot, outcome);
             }
-            (Some(Op::Write { chunk, len, moved }), _) => {
+            (Some(Op::Write { chunk, len, moved }), slot) => {
                 self.state.writes = self.state.writes.saturating_sub(1);
                 let moved = moved.min(outcome.done);
                 match &self.write_bounce {
                     None => self.state.destination.count_direct(moved),
                     Some(why) => self.state.destination.count_bounced(moved, why),
                 }
-                self.write_done(chunk, len, outcome);
+                let written = self.write_done(chunk, len, outcome);
+                if let Some(slot) = slot {
+                    self.digest(chunk, written, slot);
+                }
             }
             _ => {}
         }
@@ -351,13 +389,16 @@ impl<'a> Pipeline<'a> {
         let end = chunk.at.saturating_add(len);
         if let Some(fault) = outcome.fault {
             // What came before the fault is good, and is written.
-            if !(self.state.stopped && fault.status == Status::Cancelled) {
+            let is_stopped = self.state.stopped && fault.status == Status::Cancelled;
+            if !is_stopped && !self.goes_around(&chunk, len, fault.status) {
                 let at = geometry.read(&chunk).position;
                 self.transfer_failed(Side::Source, end, at, outcome, fault);
                 self.state.read_failed(FailedRead { chunk, done: len });
             }
         } else if len < chunk.len {
             self.source_ended(end);
+        } else if let Some(rescue) = &mut self.state.rescue {
+            rescue.succeeded();
         }
         if len == 0 {
             self.state.stream_end = self.state.stream_end.min(chunk.number);
@@ -403,10 +444,11 @@ impl<'a> Pipeline<'a> {
         }
     }
 
-    fn write_done(&mut self, chunk: Chunk, len: u64, outcome: Outcome) {
+    /// Returns how many bytes of the chunk are written.
+    fn write_done(&mut self, chunk: Chunk, len: u64, outcome: Outcome) -> u64 {
         if outcome.fault.is_none() && outcome.done == outcome.asked {
             self.state.wrote(chunk.at, len);
-            return;
+            return len;
         }
         let head = self.ends.geometry.write(&chunk, len).head.len;
         let done = outcome.done.saturating_add(head).min(len);
@@ -419,10 +461,11 @@ impl<'a> Pipeline<'a> {
         }
         let fault = outcome.fault.unwrap_or(Fault { at: outcome.done, status: Status::Short });
         if self.state.stopped && fault.status == Status::Cancelled {
-            return;
+            return done;
         }
         let at = self.ends.geometry.seek.saturating_add(chunk.at);
         self.transfer_failed(Side::Destination, chunk.at.saturating_add(done), at, outcome, fault);
+        done
     }
 
     /// Records a failed transfer; `at` is a byte of the range, `position` where the request began on its side.
@@ -456,9 +499,20 @@ pub(super) fn add<O: 'static, C>(
     }
 }
 
-/// Why a device's bytes are copied on the way; `None` where they move directly.
-fn refused(device: &dyn Device) -> Option<String> {
-    device.routes().direct().err().map(|why| why.to_string())
+/// Why the bytes of one side are copied on the way; `None` where they move directly.
+pub(super) fn bounce_of(ends: &Ends, side: Side) -> Option<String> {
+    let device = match side {
+        Side::Source => &ends.source,
+        Side::Destination => &ends.destination,
+    };
+    let incongruent = ends.incongruent.as_ref().filter(|(found, _)| *found == side);
+    let incongruent = incongruent.map(|(_, why)| why.clone());
+    incongruent.or_else(|| device.routes().direct().err().map(|why| why.to_string()))
+}
+
+/// The length of a file up to which bytes stay; `None` where the destination is no file.
+pub(super) fn kept_of(ends: &Ends) -> Option<u64> {
+    (ends.destination.class() == Class::File).then_some(ends.kept_len)
 }
 
 /// Zeroes a part of a slot.

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::{CopyError, CopyFailure, StreamReport, TapeReport};
+use super::{
+    CopyError, CopyFailure, Digest, HashAlgorithm, RescueReport, StreamReport, TapeReport, Tuned, Verified,
+};
 use crate::engine::{EngineReport, Registration};
 use crate::pages::{PageKind, PagePool};
 
@@ -28,20 +30,28 @@ pub struct Report {
     pub registered_reason: String,
     /// Bytes of one request.
     pub block_len: u64,
-    /// Requests in flight on each side, at most.
+    /// Requests in flight on each side, at most; where the copy searched for it, what it ended at.
     pub depth: u32,
+    /// What it found about the depth; `None` where that was fixed.
+    pub tuned: Option<Tuned>,
     /// Bytes that are durable, from the start of the range; 0 where nobody asked or the destination is a stream.
     pub durable_bytes: u64,
     /// Whether the destination was made durable.
     pub synced: bool,
     /// Whether the observer stopped the copy.
     pub interrupted: bool,
+    /// The digest of exactly [`bytes`](Self::bytes), where one was wanted and could be made.
+    pub digest: Option<(HashAlgorithm, Digest)>,
+    /// What was found when the destination was read back, where it was.
+    pub verified: Option<Verified>,
     /// The source.
     pub source: SideReport,
     /// The destination.
     pub destination: SideReport,
     /// What else the user should know.
     pub notes: Vec<String>,
+    /// What could not be read and what else a copy knows that keeps account of each area; `None` where it keeps none.
+    pub rescue: Option<RescueReport>,
 }
 
 /// What a copy knows at its end; the rest of its report follows from that.
@@ -58,6 +68,7 @@ pub(super) struct Closing<'a> {
     pub(super) source: SideReport,
     pub(super) destination: SideReport,
     pub(super) notes: Vec<String>,
+    pub(super) rescue: Option<RescueReport>,
 }
 
 impl Closing<'_> {
@@ -75,12 +86,16 @@ impl Closing<'_> {
             registered_reason,
             block_len,
             depth,
+            tuned: None,
             durable_bytes: if synced { bytes } else { 0 },
             synced,
             interrupted,
+            digest: None,
+            verified: None,
             source: self.source,
             destination: self.destination,
             notes: self.notes,
+            rescue: self.rescue,
         }
     }
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::narrow::FailedRead;
 use super::options::{Control, Observer, Phase, Progress};
 use super::report::SideReport;
+use super::rescue::Rescue;
 use super::{CopyError, geometry::Chunk};
 use crate::pages::Slot;
 
@@ -24,8 +25,6 @@ pub(super) struct State {
     pub(super) started: Instant,
     pub(super) source: SideReport,
     pub(super) destination: SideReport,
-    /// The next chunk to read.
-    pub(super) next_read: u64,
     pub(super) reads: u32,
     pub(super) writes: u32,
     /// Chunks to write, in order.
@@ -47,8 +46,14 @@ pub(super) struct State {
     /// The first error, by the lowest byte of the range.
     error: Option<(u64, CopyError)>,
     pub(super) stopped: bool,
+    /// Requests that each side may have in flight.
+    pub(super) depth: u32,
+    /// What came up meanwhile.
+    pub(super) notes: Vec<String>,
     /// The read furthest in front that failed.
     pub(super) failed_read: Option<FailedRead>,
+    /// The account of areas, where the copy keeps one.
+    pub(super) rescue: Option<Rescue>,
     told: Instant,
 }
 
@@ -56,13 +61,12 @@ pub(super) struct State {
 const TELL_EVERY: Duration = Duration::from_millis(100);
 
 impl State {
-    pub(super) fn new(source: SideReport, destination: SideReport, len: Option<u64>) -> Self {
+    pub(super) fn new(source: SideReport, destination: SideReport, len: Option<u64>, depth: u32) -> Self {
         let now = Instant::now();
         Self {
             started: now,
             source,
             destination,
-            next_read: 0,
             reads: 0,
             writes: 0,
             filled: VecDeque::new(),
@@ -75,7 +79,10 @@ impl State {
             done: 0,
             error: None,
             stopped: false,
+            depth,
+            notes: Vec::new(),
             failed_read: None,
+            rescue: None,
             told: now,
         }
     }
@@ -83,12 +90,36 @@ impl State {
     /// Records that `len` bytes from byte `at` of the range on are written.
     pub(super) fn wrote(&mut self, at: u64, len: u64) {
         self.done = self.done.saturating_add(len);
+        if let Some(rescue) = &mut self.rescue {
+            return rescue.wrote(&(at..at.saturating_add(len)));
+        }
         if len > 0 {
             self.written.insert(at, len);
         }
         while let Some(len) = self.written.remove(&self.front) {
             self.front = self.front.saturating_add(len);
         }
+    }
+
+    /// Records that what was taken for written is not.
+    pub(super) fn unwrote(&mut self, at: u64, len: u64) {
+        self.front = self.front.min(at);
+        if let Some(rescue) = &mut self.rescue {
+            rescue.unwrote(&(at..at.saturating_add(len)));
+        }
+    }
+
+    /// Says whether the last byte before byte `end` of the range is written, and all before it as far as that is kept.
+    pub(super) fn is_written(&self, end: u64) -> bool {
+        match &self.rescue {
+            Some(rescue) => end.checked_sub(1).is_none_or(|last| rescue.is_good(last)),
+            None => self.front >= end,
+        }
+    }
+
+    /// Bytes that are written: without a gap from the start, or by the account of areas.
+    pub(super) fn written_bytes(&self) -> u64 {
+        self.rescue.as_ref().map_or(self.front, Rescue::good_bytes)
     }
 
     /// Records an error at byte `at` of the range; the one furthest in front is the one that is told.
@@ -144,7 +175,9 @@ impl State {
             elapsed: self.started.elapsed(),
             reads_in_flight: self.reads,
             writes_in_flight: self.writes,
+            depth: Some(self.depth),
             stream: None,
+            rescue: self.rescue.as_ref().map(Rescue::progress),
         };
         if observer.progress(&progress) == Control::Stop {
             self.stopped = true;

@@ -1,7 +1,8 @@
 //! [`Target`]: a destination that bytes come to in order, without a known end: from a tape, or from a device with a clock.
 
+use super::created::Created;
 use super::options::{CopyOptions, End, Observer};
-use super::{CopyError, Side, ends};
+use super::{CopyError, Side, ends, overwrite};
 use crate::device::guard::check_fits;
 use crate::device::{Class, Device};
 
@@ -9,7 +10,7 @@ use crate::device::{Class, Device};
 #[derive(Debug)]
 pub(super) struct Target {
     pub(super) device: Box<dyn Device>,
-    pub(super) created: Option<ends::Created>,
+    pub(super) created: Option<Created>,
     /// Why writes go through the page cache although the device has direct I/O.
     pub(super) bounce: Option<String>,
     /// Bytes that a file holds and keeps.
@@ -46,6 +47,7 @@ impl Target {
             Class::File => device.len_bytes().unwrap_or(0),
             _ => 0,
         };
+        overwrite::ask(&*device, observer, notes)?;
         let unit = unit.filter(|_| bounce.is_none()).map_or(1, |unit| unit.start.max(unit.end));
         Ok(Self { device, created, bounce, kept_len, unit })
     }

@@ -3,8 +3,9 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use super::StreamProgress;
 use super::options::{Control, Observer, Phase, Progress};
+use super::start::Start;
+use super::{SideReport, StreamProgress};
 
 /// How often the observer hears from a busy copy.
 const TELL_EVERY: Duration = Duration::from_millis(100);
@@ -39,8 +40,24 @@ impl<'a> Watch<'a> {
         }
     }
 
+    /// Tells the observer that the copy begins.
+    pub(super) fn begin(
+        &mut self,
+        source: &SideReport,
+        destination: &SideReport,
+        block_len: u64,
+        depth: u32,
+    ) {
+        self.observer.started(&Start::of(source, destination, self.total_bytes, block_len, depth));
+    }
+
     pub(super) fn observer(&mut self) -> &mut dyn Observer {
         self.observer
+    }
+
+    /// Counts bytes.
+    pub(super) fn count(&self, bytes: u64) {
+        self.done_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// Bytes at the destination, the padding of a tape's last block left out.
@@ -51,7 +68,8 @@ impl<'a> Watch<'a> {
 
     /// Tells the observer, if it is time or the phase is another one. Says whether the copy is to stop.
     pub(super) fn tell(&mut self, phase: Phase, in_flight: (u32, u32)) -> bool {
-        let due = phase != Phase::Copying || self.told.is_none_or(|told| told.elapsed() >= TELL_EVERY);
+        let is_long = matches!(phase, Phase::Copying | Phase::Verifying);
+        let due = !is_long || self.told.is_none_or(|told| told.elapsed() >= TELL_EVERY);
         if !due {
             return self.stopped;
         }
@@ -64,7 +82,9 @@ impl<'a> Watch<'a> {
             elapsed: self.started.elapsed(),
             reads_in_flight,
             writes_in_flight,
+            depth: None,
             stream: self.stream,
+            rescue: None,
         };
         self.stopped |= self.observer.progress(&progress) == Control::Stop;
         self.stopped

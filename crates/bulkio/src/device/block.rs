@@ -1,5 +1,6 @@
 //! Block devices: disks, partitions, loop and RAM disks.
 
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use super::{Class, Device, Routes};
@@ -10,11 +11,13 @@ use crate::probe::Probe;
 pub struct Block {
     routes: Routes,
     probe: Probe,
+    /// The claims on what it stands on, for as long as it is used.
+    _below: Vec<OwnedFd>,
 }
 
 impl Block {
-    pub(super) const fn new(routes: Routes, probe: Probe) -> Self {
-        Self { routes, probe }
+    pub(super) const fn new(routes: Routes, probe: Probe, below: Vec<OwnedFd>) -> Self {
+        Self { routes, probe, _below: below }
     }
 }
 

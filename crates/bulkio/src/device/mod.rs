@@ -189,6 +189,16 @@ pub fn device_of(
     writes: bool,
     stream: bool,
 ) -> Box<dyn Device> {
+    device_over(fd, probe, (mode, writes, stream), Vec::new())
+}
+
+/// The same, with the claims on what it stands on: a block device keeps them.
+pub(crate) fn device_over(
+    fd: Arc<OwnedFd>,
+    probe: Probe,
+    (mode, writes, stream): (DirectMode, bool, bool),
+    below: Vec<OwnedFd>,
+) -> Box<dyn Device> {
     let class = match probe.kind {
         Kind::File(_) => Class::File,
         Kind::BlockDevice(_) => Class::Block,
@@ -198,7 +208,9 @@ pub fn device_of(
     };
     match class {
         Class::File if !stream => Box::new(file::File::new(Routes::new(fd, &probe, mode, writes), probe)),
-        Class::Block if !stream => Box::new(block::Block::new(Routes::new(fd, &probe, mode, writes), probe)),
+        Class::Block if !stream => {
+            Box::new(block::Block::new(Routes::new(fd, &probe, mode, writes), probe, below))
+        }
         _ => Box::new(stream::Stream::new(Routes::streamed(fd, &probe), probe, class)),
     }
 }

@@ -200,7 +200,7 @@ fn hugetlb_free() -> Option<u64> {
 }
 
 /// Reads how much memory can be had without swapping, in bytes.
-fn memory_available() -> Option<u64> {
+pub(crate) fn memory_available() -> Option<u64> {
     let file = BufReader::new(File::open("/proc/meminfo").ok()?);
     file.lines().map_while(Result::ok).find_map(|line| kib_field(&line, "MemAvailable:"))
 }

@@ -44,6 +44,7 @@ use self::slot::Shared;
 pub use self::contiguity::{Contiguity, ContiguitySource, Pagemap};
 pub use self::error::PoolError;
 pub use self::kind::{PageKind, PageKindRequest, Refusal};
+pub(crate) use self::ladder::memory_available;
 pub use self::layout::{CLASSES_MAX, PoolRange, REGISTERED_LEN_MAX};
 pub use self::lease::LeaseError;
 pub use self::numa::{NodeChoice, NodeError, NodeReport, nodes};

@@ -71,6 +71,11 @@ impl CharFolder {
         Some(Self { folder })
     }
 
+    /// Returns the folder itself.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     fn name(&self) -> Option<&str> {
         self.folder.file_name()?.to_str()
     }

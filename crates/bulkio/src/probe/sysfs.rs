@@ -73,6 +73,11 @@ impl BlockFolder {
         Some(Self { folder, host: host.clone() })
     }
 
+    /// Returns the folder itself.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// Returns the device's name, as its node under `/dev` is called.
     pub(crate) fn name(&self) -> Option<String> {
         device_name(&self.folder)

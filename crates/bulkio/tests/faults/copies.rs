@@ -21,7 +21,7 @@ fn run(fs: &FaultyFs, kind: Kind) -> Result<u64, CopyError> {
     let (from, to) = (fs.file(0).path(), fs.file(1).path());
     let options = CopyOptions {
         engine: kind.choice,
-        block_len: BLOCK as u64,
+        block_len: (BLOCK as u64).into(),
         truncate: false,
         ..CopyOptions::default()
     };

@@ -15,6 +15,9 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 /// The test that a child is for.
 const MARK: &str = "BULKIO_TEST_CHILD";
 
+/// What a child is told.
+const WORD: &str = "BULKIO_TEST_WORD";
+
 /// How long a child may take to say something or to end.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -36,11 +39,16 @@ pub struct Ended {
 impl Child {
     /// Starts the test `name`, its full name as libtest lists it, in a process of its own; `None` in that process.
     pub fn of(name: &str) -> Option<Self> {
+        Self::told(name, "")
+    }
+
+    /// The same, with a word that the child gets by [`Child::word`].
+    pub fn told(name: &str, word: &str) -> Option<Self> {
         if std::env::var_os(MARK).is_some_and(|mark| mark == *name) {
             return None;
         }
         let mut command = Command::new(std::env::current_exe().expect("the test binary has a path"));
-        command.args([name, "--exact", "--nocapture", "--test-threads=1"]).env(MARK, name);
+        command.args([name, "--exact", "--nocapture", "--test-threads=1"]).env(MARK, name).env(WORD, word);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut process = command.spawn().expect("the test binary starts once more");
         let errors = process.stderr.take().expect("a pipe was asked for");
@@ -55,6 +63,11 @@ impl Child {
             }
         });
         Some(Self { process, said })
+    }
+
+    /// In a child, what it was told.
+    pub fn word() -> String {
+        std::env::var(WORD).unwrap_or_default()
     }
 
     /// Runs the test `name` in a process of its own and asserts that it passed; says `false` in that process.

@@ -192,6 +192,15 @@ impl FaultyFile {
         self.wait_for("an operation", |file| file.seen.iter().any(&mut fits));
     }
 
+    /// Waits until so many recorded operations fit.
+    ///
+    /// # Panics
+    /// After 20 seconds.
+    pub fn wait_seen_count(&self, count: usize, fits: impl Fn(&Seen) -> bool) {
+        let is_there = |file: &FileState| file.seen.iter().filter(|seen| fits(seen)).count() >= count;
+        self.wait_for("operations", is_there);
+    }
+
     fn wait_for(&self, what: &str, mut there: impl FnMut(&FileState) -> bool) {
         let deadline = Instant::now() + PATIENCE;
         let mut state = self.shared.state();

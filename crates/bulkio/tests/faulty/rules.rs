@@ -26,6 +26,8 @@ pub enum Effect {
     /// As a disk with bad blocks: the bytes before the range are moved, and an operation that starts inside of it gets the
     /// error number.
     Bad(i32),
+    /// As a disk that lies: a write is taken, and one bit of this byte of the file is another one.
+    Flip(u64),
 }
 
 /// Which operations, how often, and what happens to them.
@@ -104,6 +106,11 @@ impl Rule {
         Self { effect: Effect::Bad(errno), ..self }
     }
 
+    /// Completes the rule: a bit of byte `at` of the file is not what was written.
+    pub fn flip(self, at: u64) -> Self {
+        Self { effect: Effect::Flip(at), ..self }.touching(at..at + 1)
+    }
+
     pub(super) fn holds(&self) -> bool {
         self.effect == Effect::Hold
     }
@@ -130,17 +137,28 @@ pub(super) fn is_held(rules: &mut [Rule], op: Op, at: u64, len: u64) -> bool {
     rules.iter_mut().any(|rule| rule.holds() && rule.takes(op, at, len))
 }
 
-/// Returns the bytes that an operation may move, `Err` with an error number if it is refused.
-pub(super) fn verdict(rules: &mut [Rule], op: Op, at: u64, len: u64) -> Result<u64, i32> {
+/// What an operation may do.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Verdict {
+    /// At most so many bytes are moved.
+    pub(super) bytes: u64,
+    /// A byte of the file of which a bit is flipped afterwards.
+    pub(super) flips: Option<u64>,
+}
+
+/// Returns what an operation may do, `Err` with an error number if it is refused.
+pub(super) fn verdict(rules: &mut [Rule], op: Op, at: u64, len: u64) -> Result<Verdict, i32> {
+    let moves = |bytes| Ok(Verdict { bytes, flips: None });
     let mut decides = rules.iter_mut().filter(|rule| !rule.holds());
     let Some(rule) = decides.find_map(|rule| rule.takes(op, at, len).then_some(rule)) else {
-        return Ok(len);
+        return moves(len);
     };
     match rule.effect {
-        Effect::Hold => Ok(len),
-        Effect::Short(bytes) => Ok(len.min(bytes.into())),
+        Effect::Hold => moves(len),
+        Effect::Short(bytes) => moves(len.min(bytes.into())),
+        Effect::Flip(flipped) => Ok(Verdict { bytes: len, flips: Some(flipped) }),
         Effect::Errno(errno) => Err(errno),
         Effect::Bad(errno) if at >= rule.range.start => Err(errno),
-        Effect::Bad(_) => Ok(len.min(rule.range.start - at)),
+        Effect::Bad(_) => moves(len.min(rule.range.start - at)),
     }
 }

@@ -207,7 +207,13 @@ impl FileState {
             Some(errno) => Err(errno),
             None => rules::verdict(&mut self.rules, held.op, held.at, held.len),
         };
-        let moved = verdict.and_then(|bytes| self.moved(held, bytes as usize));
+        let moved = verdict.and_then(|verdict| {
+            let moved = self.moved(held, verdict.bytes as usize)?;
+            if let Some(byte) = verdict.flips.and_then(|at| self.content.get_mut(at as usize)) {
+                *byte ^= 1;
+            }
+            Ok(moved)
+        });
         match moved {
             Ok((reply, bytes)) => (reply, Answer::Bytes(bytes as u64)),
             Err(errno) => (Reply::error(held.unique, errno), Answer::Errno(errno)),

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::super::options::CopyOptions;
+use super::super::rescue::check_kind;
 use super::super::target::Target;
 use super::super::{CopyError, Side};
 use crate::device::guard::check_fits;
@@ -21,6 +22,8 @@ pub(super) fn positions(options: &CopyOptions) -> Result<(), CopyError> {
     if let Some(what) = options.tape.needs_tape() {
         return Err(CopyError::TapeOption { what });
     }
+    check_kind(options, "a device with a clock")?;
+    options.check_no_digests("is for files, disks and pipes, and one end is a device with a clock")?;
     let why =
         "counts bytes, and a stream with a clock has none at positions: --frames or --duration say how much";
     let set = [("--skip", options.skip > 0), ("--count", options.count.is_some())];

@@ -44,12 +44,13 @@ pub(super) fn finish<F: Filled, M>(
         engine,
         pool,
         block_len: u64::try_from(pool.slot_len()).unwrap_or(u64::MAX),
-        depth: options.depth,
+        depth: options.plain_depth(),
         synced,
         interrupted: watch.stopped && error.is_none() && !all,
         source: side,
         destination,
         notes,
+        rescue: None,
     };
     report.report().ended(error)
 }

@@ -88,7 +88,7 @@ fn prepare(
     let frames = if own { slots } else { 1 };
     let pages = report.as_ref().map_or(PageKindRequest::Auto, |report| report.pages);
     let pool = PoolOptions::uniform(usable(slot_len), usable(frames)).with_kind(pages);
-    let pool = Arc::new(PagePool::new(add_slots(pool, target.unit, frame_len, options.depth))?);
+    let pool = Arc::new(PagePool::new(add_slots(pool, target.unit, frame_len, options.plain_depth()))?);
     let buffers = match model {
         MemoryModel::Mapped if copies.is_none() => u32::try_from(slots).unwrap_or(u32::MAX),
         _ => DEVICE_BUFFERS.min(u32::try_from(slots).unwrap_or(u32::MAX)),

@@ -106,7 +106,7 @@ impl StreamCopy {
     }
 
     /// Names an option that is set and that only a device with a clock understands.
-    pub(super) fn needs_device(&self) -> Option<&'static str> {
+    pub(in crate::copy) fn needs_device(&self) -> Option<&'static str> {
         let Self { video, audio, frames, duration, buffer_len } = *self;
         let set = [
             ("--frames", frames.is_some()),

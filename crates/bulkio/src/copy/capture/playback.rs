@@ -99,7 +99,7 @@ pub(super) fn copy(
     let chunks = Chunks::new(&params, unit, device.is_stream());
     let slot_len = chunks.len_max().saturating_add(unit.saturating_mul(2));
     // Each read may need a slot.
-    let depth = if device.is_stream() { 1 } else { options.depth.min(DEPTH_MAX) };
+    let depth = if device.is_stream() { 1 } else { options.plain_depth().min(DEPTH_MAX) };
     let slots = usize::try_from(depth).unwrap_or(1);
     let pool = PoolOptions::uniform(usize::try_from(slot_len).unwrap_or(usize::MAX), slots);
     let pool = Arc::new(PagePool::new(pool).map_err(CopyError::from)?);
@@ -153,6 +153,7 @@ pub(super) fn copy(
         clock: None,
         error: None,
     };
+    watch.begin(&player.source, &player.side, options.plain_block_len(), options.plain_depth());
     player.run(&mut watch, &done_bytes);
     watch.tell(Phase::Done, (0, 0));
     let Player { engine, source, mut side, report, error, pcm, .. } = player;
@@ -175,6 +176,7 @@ pub(super) fn copy(
         source,
         destination: side,
         notes,
+        rescue: None,
     };
     report.report().ended(error)
 }

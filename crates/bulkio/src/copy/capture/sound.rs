@@ -73,8 +73,12 @@ pub(super) fn copy(
     let chunks = Chunks::new(&params, target.unit, is_stream);
     let piece_len_max = chunks.len_max();
     let slot_len = usize::try_from(piece_len_max.saturating_add(target.unit)).unwrap_or(usize::MAX);
-    let pool =
-        add_slots(PoolOptions::uniform(slot_len, COPY_SLOTS), target.unit, piece_len_max, options.depth);
+    let pool = add_slots(
+        PoolOptions::uniform(slot_len, COPY_SLOTS),
+        target.unit,
+        piece_len_max,
+        options.plain_depth(),
+    );
     let pool = Arc::new(PagePool::new(pool).map_err(CopyError::from)?);
     let copies = copies(pcm.pinned(), target.unit);
     checks::direct(source, copies.as_deref(), options)?;
@@ -113,6 +117,7 @@ pub(super) fn copy(
     };
     // Before anything is written.
     run.start(header.as_ref(), &mut watch)?;
+    watch.begin(&run.side, &run.sink.report, options.plain_block_len(), options.plain_depth());
     run.transfer(&mut watch, &done_bytes);
     run.end(&mut watch, &done_bytes);
     let all = frames.is_some_and(|frames| frames == run.report.frames);

@@ -54,7 +54,7 @@ fn run_to(
 ) -> Written {
     let target = Target::open(End::Path(path), options, &mut Silent, &mut Vec::new()).expect("a target");
     let pool = PoolOptions::uniform(PIECE_MAX + 4096, 4);
-    let pool = PagePool::new(add_slots(pool, target.unit, PIECE_MAX as u64, options.depth));
+    let pool = PagePool::new(add_slots(pool, target.unit, PIECE_MAX as u64, options.plain_depth()));
     let pool = Arc::new(pool.expect("a pool"));
     let mut sink = Sink::new(target, Arc::clone(&pool), PIECE_MAX as u64, options).expect("a sink");
     sink.begin(options).expect("a destination that is ready");
@@ -97,7 +97,7 @@ fn run_to(
 }
 
 fn options() -> CopyOptions {
-    CopyOptions { depth: 3, ..CopyOptions::default() }
+    CopyOptions { depth: 3.into(), ..CopyOptions::default() }
 }
 
 /// Lengths all over, many of them no multiple of anything.

@@ -126,6 +126,7 @@ pub(super) fn copy(
     };
     // Before anything is written.
     run.start(&mut watch)?;
+    watch.begin(&run.side, &run.sink.report, options.plain_block_len(), options.plain_depth());
     run.transfer(&mut watch, &done_bytes);
     run.end(&mut watch, &done_bytes);
     let Run { sink, report, side, error, capture, frames, .. } = run;

@@ -117,7 +117,7 @@ impl<'a> Drain<'a> {
             options,
             targets,
             chunk_unit,
-            depth: options.depth,
+            depth: options.plain_depth(),
             report,
             notes: Vec::new(),
             done_bytes,

@@ -49,12 +49,13 @@ pub(super) fn finish(
         engine,
         pool,
         block_len,
-        depth: options.depth,
+        depth: options.plain_depth(),
         synced,
         interrupted: watch.stopped && error.is_none() && watch.total_bytes != Some(bytes),
         source,
         destination,
         notes: all_notes,
+        rescue: None,
     };
     report.report().ended(error)
 }

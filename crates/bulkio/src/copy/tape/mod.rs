@@ -36,6 +36,7 @@ use super::pipeline::{WAIT, wants_command_ring};
 use super::target::Target;
 use super::watch::Watch;
 use super::{CopyError, CopyFailure, Report, Side, SideReport, ends};
+use crate::device::Class;
 use crate::device::tape::{self, Access, BlockMode, Tape, TapeOptions};
 use crate::engine::{Engine, EngineChoice, EngineOptions, FixedRegion};
 use crate::pages::{PagePool, PoolOptions};
@@ -74,6 +75,10 @@ pub(super) fn copy(
         let what = options.tape.needs_tape()?;
         return Some(Err(CopyError::TapeOption { what }.into()));
     }
+    let no_digests = options.check_no_digests("is for files, disks and pipes, and one end is a tape");
+    if let Err(error) = no_digests {
+        return Some(Err(error.into()));
+    }
     let open = |end, access| match end {
         End::Path(path) if is_tape(end) => {
             let tape = Tape::open(path, &TapeOptions { access, ..TapeOptions::default() });
@@ -97,6 +102,7 @@ pub(super) fn copy_between(
     observer: &mut dyn Observer,
 ) -> Result<Report, CopyFailure> {
     options.tape.check()?;
+    super::rescue::check_kind(options, "a tape")?;
     match (source, destination) {
         (TapeEnd::Tape(from), TapeEnd::Tape(to)) => tape_to_tape(from, to, options, observer),
         (TapeEnd::Tape(from), TapeEnd::Other(to)) => tape_to_device(from, to, options, observer),
@@ -118,17 +124,17 @@ fn device_to_tape(
     check_blocks(&to, block, len, options)?;
     check_direct(&to, Side::Destination, Some(block), options)?;
     let unit = ends::direct_unit(&*source);
-    let layout = Layout::new(block, unit, options.skip, options.block_len);
+    let layout = Layout::new(block, unit, options.skip, options.plain_block_len());
     ends::require_direct_of(Side::Source, &*source, layout.bounce.as_deref(), options)?;
 
     let slots = layout::slots(layout.slot_len, options.tape.buffer_len, len.or(options.count));
     let pool = pool(layout.slot_len, slots)?;
-    let mut engine = engine(options.engine, options.depth, Some(&pool), wants_command_ring(&*source))?;
+    let mut engine =
+        engine(options.engine, options.plain_depth(), Some(&pool), wants_command_ring(&*source))?;
     let engine_report = engine.report().clone();
     let ring = Ring::new(Some(engine.remote().map_err(CopyError::Wake)?));
     let (done_bytes, marks) = (AtomicU64::new(0), marks(options, slots));
     let mut watch = Watch::new(observer, &done_bytes, len);
-    watch.tell(Phase::Copying, (0, 0));
     let slot_len = layout.slot_len;
     let mut feed = Feed {
         report: SideReport::new(
@@ -147,8 +153,11 @@ fn device_to_tape(
         skip: options.skip,
         len,
         len_max: options.count,
-        depth: options.depth,
+        depth: options.plain_depth(),
     };
+    let tape = SideReport::new(to.path().display().to_string(), Class::Tape.name(), false);
+    watch.begin(&feed.report, &tape, slot_len, options.plain_depth());
+    watch.tell(Phase::Copying, (0, 0));
     let writing = Writing { ring: &ring, marks, sync: options.sync, done_bytes: &done_bytes };
     let (fed, ended) = thread::scope(|scope| {
         let _stop = StopAtEnd(&ring);
@@ -211,17 +220,19 @@ fn tape_to_device(
     };
     let class = match &targets {
         Targets::One(Some(target)) => target.device.class(),
-        _ => crate::device::Class::File,
+        _ => Class::File,
     };
     let slot_len = read_slot_len(&from, options, unit);
     let slots = layout::slots(slot_len, options.tape.buffer_len, None);
     let pool = pool(slot_len, slots)?;
     let commands = matches!(&targets, Targets::One(Some(target)) if wants_command_ring(&*target.device));
-    let mut engine = engine(options.engine, options.depth.saturating_add(1), Some(&pool), commands)?;
+    let mut engine = engine(options.engine, options.plain_depth().saturating_add(1), Some(&pool), commands)?;
     let engine_report = engine.report().clone();
     let ring = Ring::new(Some(engine.remote().map_err(CopyError::Wake)?));
-    watch.tell(Phase::Copying, (0, 0));
     let report = SideReport::new(path, class.name(), false);
+    let tape = SideReport::new(from.path().display().to_string(), Class::Tape.name(), false);
+    watch.begin(&tape, &report, slot_len, options.plain_depth());
+    watch.tell(Phase::Copying, (0, 0));
     let mut drain = Drain::new(engine, &ring, options, targets, unit, report, &done_bytes);
     drain.notes = notes;
     let reading = Reading {
@@ -276,6 +287,8 @@ fn tape_to_tape(
     let ring = Ring::new(None);
     let (done_bytes, read_bytes) = (AtomicU64::new(0), AtomicU64::new(0));
     let mut watch = Watch::new(observer, &done_bytes, None);
+    let side = |tape: &Tape| SideReport::new(tape.path().display().to_string(), Class::Tape.name(), false);
+    watch.begin(&side(&from), &side(&to), slot_len, options.plain_depth());
     watch.tell(Phase::Copying, (0, 0));
     let marks = marks(options, slots);
     let reading = Reading {

@@ -401,7 +401,7 @@ fn a_tape_is_started_as_seldom_as_the_marks_allow() {
     let folder = folder();
     let (path, _) = file(&folder, 4 << 20);
     let fake = FakeTape::default();
-    let options = CopyOptions { block_len: 1 << 16, ..blocks_of(1 << 16) };
+    let options = CopyOptions { block_len: (1 << 16).into(), ..blocks_of(1 << 16) };
     let options = CopyOptions { tape: TapeCopy { buffer_len: 10 << 16, ..options.tape }, ..options };
     let report = to_tape(&path, &fake, &options).expect("a copy");
     let starts = report.destination.tape.expect("a tape").starts;

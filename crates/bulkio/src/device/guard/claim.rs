@@ -63,6 +63,11 @@ impl Claims {
         self.0.is_empty()
     }
 
+    /// Adds the uses of another device.
+    pub(super) fn add(&mut self, others: Self) {
+        self.0.extend(others.0);
+    }
+
     /// Finds who uses the device with this number.
     pub(super) fn find(host: &Host, number: DeviceNumber) -> Self {
         let mut claims = Vec::new();

@@ -1,19 +1,30 @@
 //! Refuse before writing: every check that stands between a typing error and a lost disk, and the opens that
 //! make the answers hold.
 //!
-//! `open` opens both ends (block devices exclusively), `sibling` holds the disk behind a node for commands, `claim` says who uses a device, `place` and `overlap`
-//! follow both ends down to the bytes that they share, [`check_fits`] compares sizes. Contract: nothing here
+//! `open` opens both ends (block devices exclusively), `inspect` only looks at a destination, `standard` refuses a disk that came open, `sibling` holds the disk behind a node for commands, `claim` says who uses a device (`below`: what a loop device stands on), `place` and `overlap`
+//! follow both ends down to the bytes that they share, [`check_fits`] compares sizes, `expect` holds a disk against what the caller knows of
+//! it (`identity`), and `contents` says what would be overwritten. Contract: nothing here
 //! writes or truncates; the only trace is a new, empty file, and that is reported
 //! ([`OpenedDestination::created`]). Every refusal is its own [`Refusal`] with the numbers and what to do.
 
+mod below;
 mod claim;
+pub mod contents;
+mod expect;
+mod identity;
+mod inspect;
 mod open;
 mod overlap;
 mod place;
 mod refusal;
 mod sibling;
+mod standard;
 
 pub use claim::{Claim, Claims};
+pub use contents::Contents;
+pub use expect::{Expectations, SERIAL_LEN_MAX, Serial};
+pub use identity::Identity;
+pub use inspect::{Inspected, inspect_destination};
 pub use open::{
     Access, ClaimPolicy, Create, DestinationOptions, EndKind, OpenedDestination, OpenedSource, Warning,
     open_destination, open_source,
@@ -22,6 +33,7 @@ pub use overlap::check_overlap;
 pub use place::Place;
 pub use refusal::{Refusal, Role, Shared};
 pub use sibling::open_sibling;
+pub use standard::check_standard_output;
 
 use std::path::Path;
 

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Statx, StatxFlags};
 use rustix::io::Errno;
 
+use super::below::{Below, Hold};
 use super::claim::Claims;
 use super::refusal::{Refusal, Role};
 use super::sibling;
@@ -105,8 +106,12 @@ pub struct OpenedDestination {
     /// The claim on the disk, where it is not this descriptor's: that of the block device behind a node for commands. Keep it
     /// as long.
     pub claim: Option<OwnedFd>,
+    /// The claims on the disks that loop devices below a block device stand on. Keep them as long, too.
+    pub below: Vec<OwnedFd>,
     /// Whether the file was created by this open (and is the caller's to remove if the copy is refused later).
     pub created: bool,
+    /// Where it was created, symbolic links followed: what is to be removed then. `None` where it was there before.
+    pub created_path: Option<PathBuf>,
     /// What it is.
     pub kind: EndKind,
     /// What was overruled.
@@ -198,13 +203,13 @@ fn open_destination_on(
 }
 
 /// What stood behind a path before it was opened.
-struct Seen {
-    kind: EndKind,
-    statx: Statx,
+pub(super) struct Seen {
+    pub(super) kind: EndKind,
+    pub(super) statx: Statx,
 }
 
 /// Looks at a path without opening it; `None` when nothing is there.
-fn look(path: &Path, role: Role) -> Result<Option<Seen>, Refusal> {
+pub(super) fn look(path: &Path, role: Role) -> Result<Option<Seen>, Refusal> {
     let statx = match rustix::fs::statx(CWD, path, AtFlags::empty(), StatxFlags::BASIC_STATS) {
         Ok(statx) => statx,
         Err(Errno::NOENT) => return Ok(None),
@@ -223,7 +228,7 @@ fn look(path: &Path, role: Role) -> Result<Option<Seen>, Refusal> {
 }
 
 /// Opens what was seen; `None` when the path leads to something else by now.
-fn open_seen(path: &Path, flags: OFlags, seen: &Seen) -> Result<Option<OwnedFd>, Errno> {
+pub(super) fn open_seen(path: &Path, flags: OFlags, seen: &Seen) -> Result<Option<OwnedFd>, Errno> {
     let flags = flags | OFlags::CLOEXEC | OFlags::NOCTTY;
     let fd = match rustix::fs::openat(CWD, path, flags, Mode::empty()) {
         Ok(fd) => fd,
@@ -258,14 +263,47 @@ fn open_existing(
         if takes_commands { sibling::hold(host, path, number, options.claim)? } else { (None, Vec::new()) };
     if seen.kind != EndKind::BlockDevice {
         let fd = open_seen(path, flags, seen).map_err(refused)?;
-        return Ok(fd.map(|fd| OpenedDestination { fd, claim, created: false, kind: seen.kind, warnings }));
+        return Ok(fd.map(|fd| OpenedDestination {
+            fd,
+            claim,
+            below: Vec::new(),
+            created: false,
+            created_path: None,
+            kind: seen.kind,
+            warnings,
+        }));
     }
-    let opened = |fd: Option<OwnedFd>, warnings| {
-        fd.map(|fd| OpenedDestination { fd, claim, created: false, kind: EndKind::BlockDevice, warnings })
+    let opened = |fd: Option<OwnedFd>, below, warnings| {
+        fd.map(|fd| OpenedDestination {
+            fd,
+            claim,
+            below,
+            created: false,
+            created_path: None,
+            kind: EndKind::BlockDevice,
+            warnings,
+        })
     };
     // O_EXCL on a block device, without O_CREAT, asks for the claim that mounts and swap hold (open(2)).
     match open_seen(path, flags | OFlags::EXCL, seen) {
-        Ok(fd) => return Ok(opened(fd, Vec::new())),
+        Ok(None) => return Ok(None),
+        Ok(Some(fd)) => {
+            let Below { claims, in_use, unheld, held } =
+                Below::find(host, path, (number, Some(fd.as_fd())), Hold::Take)?;
+            let path = path.to_owned();
+            if in_use && options.claim == ClaimPolicy::Exclusive {
+                return Err(Refusal::Claimed { path, claims });
+            }
+            let mut warnings = Vec::new();
+            if unheld {
+                let why = "a disk that it stands on cannot be opened";
+                warnings.push(Warning::Unheld { path: path.clone(), why });
+            }
+            if in_use {
+                warnings.push(Warning::ClaimOverridden { path, claims });
+            }
+            return Ok(opened(Some(fd), held, warnings));
+        }
         Err(Errno::BUSY) => {}
         Err(errno) => return Err(refused(errno)),
     }
@@ -275,7 +313,7 @@ fn open_existing(
         return Err(Refusal::Claimed { path, claims });
     }
     match open_seen(&path, flags, seen) {
-        Ok(fd) => Ok(opened(fd, vec![Warning::ClaimOverridden { path, claims }])),
+        Ok(fd) => Ok(opened(fd, Vec::new(), vec![Warning::ClaimOverridden { path, claims }])),
         Err(Errno::BUSY) => Err(Refusal::ClaimedForGood { path, claims }),
         Err(errno) => Err(Refusal::Open { path, role: Role::Destination, errno }),
     }
@@ -304,7 +342,15 @@ fn create(
     match rustix::fs::openat(CWD, &target, flags, CREATE_MODE) {
         Ok(fd) => {
             let (claim, warnings) = (None, Vec::new());
-            Ok(Some(OpenedDestination { fd, claim, created: true, kind: EndKind::File, warnings }))
+            Ok(Some(OpenedDestination {
+                fd,
+                claim,
+                below: Vec::new(),
+                created: true,
+                created_path: Some(target),
+                kind: EndKind::File,
+                warnings,
+            }))
         }
         Err(Errno::EXIST) => Ok(None),
         Err(errno) => Err(Refusal::Open { path: path.to_owned(), role, errno }),
@@ -313,7 +359,7 @@ fn create(
 
 /// Returns the name that a file would get if it were created: symbolic links to nothing are followed by hand,
 /// so that what they stand for can be judged.
-fn follow_missing(path: &Path) -> Result<PathBuf, Errno> {
+pub(super) fn follow_missing(path: &Path) -> Result<PathBuf, Errno> {
     let mut path = path.to_owned();
     for _ in 0..LINKS_MAX {
         match fs::read_link(&path) {
@@ -327,7 +373,7 @@ fn follow_missing(path: &Path) -> Result<PathBuf, Errno> {
 
 /// Returns the device folder that a missing file would lie in, if it would lie in one: any folder of a
 /// devtmpfs, and what else belongs to `/dev` itself. Other file systems mounted below it (`/dev/shm`) are not.
-fn device_folder(host: &Host, missing: &Path) -> Option<PathBuf> {
+pub(super) fn device_folder(host: &Host, missing: &Path) -> Option<PathBuf> {
     // Missing folders cannot be judged; the nearest one that exists can.
     let folder = missing.ancestors().skip(1).find_map(|folder| {
         let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };

@@ -14,7 +14,7 @@ use crate::probe::sysfs::BlockFolder;
 
 /// How many storages are followed below one end. Loop devices nest eight deep at most in practice; a RAID has
 /// a few dozen members.
-const LAYERS_MAX: usize = 256;
+pub(super) const LAYERS_MAX: usize = 256;
 
 /// How exactly a span is known.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -99,6 +99,18 @@ pub enum Refusal {
         /// Who uses it, as far as it can be found.
         claims: Claims,
     },
+    /// Standard output is a disk, which nobody checked when it was opened.
+    #[error(
+        "standard output is the disk {}, opened by somebody who did not check whether it is in use; name it as DST instead of \
+         writing to standard output, so that it is checked and held",
+        disk_name(.node.as_deref(), *.number)
+    )]
+    StandardOutputDisk {
+        /// Its number.
+        number: DeviceNumber,
+        /// Its node, if that is known.
+        node: Option<PathBuf>,
+    },
     /// Nobody can say whether the disk behind a node for commands is in use: its block node is missing.
     #[error(
         "{} is the disk {number}, whose block node is missing below /dev, so that nobody can say whether it is in use; make the node, or \
@@ -139,10 +151,10 @@ pub enum Refusal {
         /// The bytes of it that both reach.
         range: Range<u64>,
     },
-    /// The devices below one end are stacked too deep to follow, so that nobody can say whether the ends meet.
+    /// The devices below one end are stacked too deep to follow, so that nobody can say whether the ends meet, or who uses them.
     #[error(
-        "{} stands on more than {layers_max} layers of devices, so that it cannot be told from the other end of \
-         the copy; use one of the devices below it",
+        "{} stands on more than {layers_max} layers of devices, so that nobody can say what is at their end, \
+         and who uses it; use one of the devices below it",
         .path.display()
     )]
     TooDeep {
@@ -181,6 +193,29 @@ pub enum Refusal {
         /// Bytes that do not fit.
         shortfall: u64,
     },
+    /// The destination is not the disk that it was expected to be.
+    #[error(
+        "{} is not the disk that was expected: its {what} is {found}, and not {expected}; check which disk it is",
+        .path.display()
+    )]
+    NotAsExpected {
+        /// The destination.
+        path: PathBuf,
+        /// What differs: the serial number, the size.
+        what: &'static str,
+        /// What was expected.
+        expected: String,
+        /// What the destination says.
+        found: String,
+    },
+    /// The destination disk holds something, and the one who was asked does not want it overwritten.
+    #[error("{} is left as it is: it holds {holds}, and that is not to be overwritten", .path.display())]
+    Kept {
+        /// The destination.
+        path: PathBuf,
+        /// What it holds, in words.
+        holds: String,
+    },
     /// The system refused to open one end.
     #[error("cannot open the {role} {}: {errno}; {}", .path.display(), open_advice(*.errno))]
     Open {
@@ -204,6 +239,10 @@ pub enum Refusal {
         /// How often it was tried.
         tries: u32,
     },
+}
+
+fn disk_name(node: Option<&std::path::Path>, number: DeviceNumber) -> String {
+    node.map_or_else(|| number.to_string(), |node| node.display().to_string())
 }
 
 fn too_small(

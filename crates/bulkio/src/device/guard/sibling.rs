@@ -28,14 +28,18 @@ pub(super) struct Sibling {
 impl Sibling {
     /// Finds the sibling of a character device; `None` where it has none.
     pub(super) fn find(host: &Host, number: DeviceNumber) -> Option<Self> {
-        let number = CharFolder::find(host, number)?.block_sibling()?;
+        Some(Self::of_block(host, CharFolder::find(host, number)?.block_sibling()?))
+    }
+
+    /// Finds the node of a block device.
+    pub(super) fn of_block(host: &Host, number: DeviceNumber) -> Self {
         let name = BlockFolder::find(host, number).and_then(|folder| folder.name());
         let node = name.map(|name| host.dev.join(name)).filter(|node| node_number(node) == Some(number));
-        Some(Self { number, node })
+        Self { number, node }
     }
 
     /// Opens its node, which must still stand for it.
-    fn open(&self, flags: OFlags) -> Result<OwnedFd, Errno> {
+    pub(super) fn open(&self, flags: OFlags) -> Result<OwnedFd, Errno> {
         let node = self.node.as_ref().ok_or(Errno::NXIO)?;
         let flags = flags | OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let fd = rustix::fs::openat(CWD, node, flags, Mode::empty())?;

@@ -134,7 +134,7 @@ impl<F: Filled, M> Sink<F, M> {
     ) -> Result<Self, CopyError> {
         let mut engine = Engine::new(EngineOptions {
             kind: options.engine,
-            depth: options.depth.saturating_add(EXTRA_DEPTH),
+            depth: options.plain_depth().saturating_add(EXTRA_DEPTH),
             fixed: vec![FixedRegion::from_pool(Arc::clone(&pool))],
             ..EngineOptions::default()
         })?;
@@ -158,7 +158,7 @@ impl<F: Filled, M> Sink<F, M> {
             limits,
             refused,
             watched: None,
-            depth: options.depth,
+            depth: options.plain_depth(),
             writes: 0,
             piece_len_max,
             unit,
