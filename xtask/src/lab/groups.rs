@@ -127,6 +127,18 @@ pub(super) const GROUPS: &[Group] = &[
         ],
     },
     Group {
+        name: "rescue",
+        about: "disks that fail: bad sectors through every door, errors that come and go, a disk that goes away and comes back",
+        images: &[],
+        devices: &[],
+        // As in the group scsi.
+        modules: &["sd_mod", "sg", "scsi_debug dev_size_mb=16 num_tgts=4 opts=2", "dm_flakey"],
+        setup: include_str!("../../../lab/scsi.sh"),
+        programs: &[DMSETUP, ("ddrescue", "gddrescue")],
+        // One after the other: the disks share their memory.
+        tests: &[tests("lab", &["rescue::", "--test-threads=1"], 10)],
+    },
+    Group {
         name: "matrix",
         about: "copies from every class to every other: two each of RAM disks, SCSI disks, NVMe disks, tapes",
         images: &[("nvme0", 16), ("nvme1", 16)],
@@ -154,6 +166,22 @@ pub(super) const GROUPS: &[Group] = &[
         programs: &[("tgtd", "tgt"), ("iscsid", "open-iscsi")],
         // One after the other: they count what the kernel does.
         tests: &[tests("lab", &["matrix::", "--test-threads=1"], 15)],
+    },
+    Group {
+        name: "doors",
+        about: "disks that are mounted, swapped to, in an array or mapped, tried through every node that they have",
+        images: &[("nvme", 16)],
+        devices: &[
+            "-drive",
+            "file=FOLDER/nvme,if=none,id=nvme,format=raw,cache=unsafe",
+            "-device",
+            "nvme,serial=DOOR7,drive=nvme",
+        ],
+        modules: &["sd_mod", "sg", "scsi_debug dev_size_mb=16", "nvme", "dm_mod", "raid1"],
+        setup: "",
+        programs: &[DMSETUP, ("mdadm", "mdadm"), ("addpart", "util-linux"), ("swapon", "mount")],
+        // One after the other: they use the same disks.
+        tests: &[tests("lab", &["doors::", "--test-threads=1"], 10)],
     },
     Group {
         name: "audio",
@@ -226,16 +254,28 @@ pub(super) const GROUPS: &[Group] = &[
 ];
 
 /// Groups that measure: `cargo xtask bench` runs them, never the tests.
-pub(super) const BENCHES: &[Group] = &[Group {
-    name: "latency",
-    about: "a copy between two devices that answer after 20 ms, beside fio",
-    images: &[],
-    devices: &[],
-    modules: &["brd rd_nr=2 rd_size=262144", "dm_delay"],
-    setup: "",
-    programs: &[DMSETUP, ("fio", "fio")],
-    tests: &[tests("lab", &["latency::", "--nocapture"], 10)],
-}];
+pub(super) const BENCHES: &[Group] = &[
+    Group {
+        name: "latency",
+        about: "a copy between two devices that answer after 20 ms, beside fio",
+        images: &[],
+        devices: &[],
+        modules: &["brd rd_nr=2 rd_size=262144", "dm_delay"],
+        setup: "",
+        programs: &[DMSETUP, ("fio", "fio")],
+        tests: &[tests("lab", &["latency::", "--nocapture"], 10)],
+    },
+    Group {
+        name: "depth",
+        about: "the depth that a copy finds between two devices that answer after 20 ms, beside fixed ones",
+        images: &[],
+        devices: &[],
+        modules: &["brd rd_nr=2 rd_size=786432", "dm_delay"],
+        setup: "",
+        programs: &[DMSETUP],
+        tests: &[tests("lab", &["depth::", "--nocapture"], 15)],
+    },
+];
 
 /// The groups with these names; all without names, but for those that measure.
 pub(super) fn named(names: &[&str]) -> anyhow::Result<Vec<&'static Group>> {

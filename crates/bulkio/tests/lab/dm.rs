@@ -64,7 +64,7 @@ fn a_copy_between_late_devices_keeps_both_sides_at_depth() {
     let bytes = content(16 << 20);
     fill(Path::new("/dev/ram2"), 0, &bytes);
     let (from, to) = (late("busy-from", "/dev/ram2"), late("busy-to", "/dev/ram3"));
-    let options = CopyOptions { depth: 3, block_len: 256 << 10, ..CopyOptions::default() };
+    let options = CopyOptions { depth: 3.into(), block_len: (256 << 10).into(), ..CopyOptions::default() };
     let report = copy(End::Path(&from.node()), End::Path(&to.node()), &options, &mut Silent).unwrap();
     assert_eq!((report.source.in_flight_max, report.destination.in_flight_max), (3, 3), "{report:?}");
     assert!(std::fs::read("/dev/ram3").unwrap() == bytes);

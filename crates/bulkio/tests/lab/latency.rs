@@ -48,7 +48,7 @@ fn fio(from: &Path, to: &Path) -> f64 {
 
 /// The seconds that the copy takes, from the first read until it is durable, by its own clock: as fio counts.
 fn ours(from: &Path, to: &Path) -> f64 {
-    let options = CopyOptions { depth: DEPTH, block_len: 1 << 20, ..CopyOptions::default() };
+    let options = CopyOptions { depth: DEPTH.into(), block_len: (1 << 20).into(), ..CopyOptions::default() };
     let start = Instant::now();
     let report = copy(End::Path(from), End::Path(to), &options, &mut Silent).unwrap();
     let (seconds, whole) = (report.elapsed.as_secs_f64(), start.elapsed().as_secs_f64());

@@ -8,7 +8,9 @@ mod audio_command;
 mod command;
 #[path = "../common/mod.rs"]
 mod common;
+mod depth;
 mod dm;
+mod doors;
 #[path = "../faulty/mod.rs"]
 mod faulty;
 mod latency;
@@ -18,6 +20,7 @@ mod nvme_commands;
 mod nvme_fio;
 mod nvme_removed;
 mod oracle;
+mod rescue;
 #[path = "../../../bulkio-cli/tests/residency/mod.rs"]
 mod residency;
 mod scsi;

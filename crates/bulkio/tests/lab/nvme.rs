@@ -2,11 +2,13 @@
 
 use std::path::PathBuf;
 
+use bulkio::copy::{CopyOptions, End, Silent, Step, copy, plan};
 use bulkio::probe::probe_path;
 use scatterlist::Direction::FromDevice;
 use scatterlist::Position::At;
 use scatterlist::{Force, LimitId, Outcome};
 
+use crate::common::storage_dir;
 use crate::faulty::Quarantine;
 use crate::or_skip;
 use crate::support::{
@@ -96,4 +98,36 @@ fn pieces_with_gaps_are_read_all_the_same() {
             assert!(bytes[start..start + len] == expected[at * 512..][..len], "{kind}, piece {at}");
         }
     }
+}
+
+#[test]
+fn a_plan_for_commands_shows_each_of_them() {
+    const NAME: &str = "nvme::a_plan_for_commands_shows_each_of_them";
+    or_skip!(NAME, in_lab("nvme"));
+    let generic = PathBuf::from(format!("/dev/ng{}", namespace(1)));
+    let folder = storage_dir().unwrap();
+    let to = folder.path().join("image");
+    let bytes = content(2 << 20);
+    fill(&node(), 0, &bytes);
+    let options = CopyOptions { count: Some(2 << 20), ..CopyOptions::default() };
+    let planned = plan(End::Path(&generic), End::Path(&to), &options).unwrap();
+    assert!(planned.refusals.is_empty() && !to.exists(), "{planned:?}");
+    assert!(!planned.source.splits_below && planned.destination.splits_below);
+    assert_eq!(planned.source.not_direct, None);
+    let layout = planned.layout.unwrap();
+    let reads: Vec<_> = layout.first.iter().filter(|transfer| transfer.step == Step::Read).collect();
+    assert_eq!((reads.len(), layout.requests), (2, Some(2)));
+    for read in reads {
+        let lengths: Vec<u64> = read.calls.iter().map(|call| call.len).collect();
+        assert_eq!(lengths, [COMMAND_BYTES; 8], "{read:?}");
+        let cuts = read.calls.iter().filter_map(|call| call.cut);
+        assert_eq!(cuts.map(|why| why.limit).collect::<Vec<_>>(), [LimitId::TransferLenMax; 7], "{read:?}");
+    }
+    let report = copy(End::Path(&generic), End::Path(&to), &options, &mut Silent).unwrap();
+    assert_eq!((report.source.requests, report.source.bounced_bytes), (2, 0));
+    assert!(std::fs::read(&to).unwrap() == bytes);
+    // Both ends are one disk.
+    let onto = plan(End::Path(&generic), End::Path(&node()), &options).unwrap();
+    assert_eq!(onto.refusals.len(), 1, "{onto:?}");
+    assert!(onto.refusals[0].to_string().contains("would overwrite"), "{onto:?}");
 }

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use bulkio::copy::{CopyError, CopyFailure, CopyOptions, End, Passthrough, Side, Silent, copy};
+use bulkio::copy::{CopyError, CopyFailure, CopyOptions, End, Passthrough, Side, Silent, copy, plan};
 use scatterlist::Status;
 
 use crate::common::storage_dir;
@@ -67,5 +67,30 @@ fn a_copy_ends_at_the_bad_sectors_and_names_them() {
         let image = fs::read(&to).unwrap();
         assert_eq!(image.len(), good, "{said}");
         assert!(image == bytes[..good], "{said}");
+    }
+}
+
+#[test]
+fn a_plan_of_every_door_is_what_the_copy_reports() {
+    const NAME: &str = "scsi_copy::a_plan_of_every_door_is_what_the_copy_reports";
+    or_skip!(NAME, in_lab("scsi"));
+    let ways = ways();
+    fs::write("/sys/module/sg/parameters/allow_dio", "1").unwrap();
+    let bytes = content(1 << 20);
+    fill(&ways[0].0, 0, &bytes);
+    let folder = storage_dir().unwrap();
+    for (number, (node, source, _)) in ways.into_iter().enumerate() {
+        let to = folder.path().join(number.to_string());
+        let passthrough = Passthrough { source, destination: false };
+        let options = CopyOptions { passthrough, count: Some(1 << 20), ..CopyOptions::default() };
+        let planned = plan(End::Path(&node), End::Path(&to), &options).unwrap();
+        assert!(planned.refusals.is_empty() && !to.exists(), "{planned:?}");
+        let commands = planned.source.class.name() == "scsi";
+        assert_eq!(planned.source.splits_below, !commands);
+        let read = planned.layout.unwrap().first.swap_remove(0);
+        assert_eq!(read.calls.iter().map(|call| call.len).sum::<u64>(), 1 << 20, "{read:?}");
+        let report = copy(End::Path(&node), End::Path(&to), &options, &mut Silent).unwrap();
+        assert_eq!(report.source.bounces, planned.source.bounced, "{}", node.display());
+        assert!(fs::read(&to).unwrap() == bytes);
     }
 }

@@ -4,6 +4,7 @@
 //! length, other blocks on both sides, and positions that do not agree.
 
 mod tapes;
+mod verified;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -185,8 +186,8 @@ impl Drain {
 
 fn run(from: &Place, to: &Place, range: Range) -> Copied {
     let options = CopyOptions {
-        block_len: REQUEST,
-        depth: 4,
+        block_len: REQUEST.into(),
+        depth: 4.into(),
         skip: range.skip as u64,
         seek: range.seek as u64,
         count: Some(range.len as u64),

@@ -48,8 +48,8 @@ fn record(node: &str, mode: u32, bytes: &[u8]) {
 fn options(mode: u32, passthrough: Sides) -> CopyOptions {
     let block_len = (mode == 0).then_some(u32::try_from(BLOCK).unwrap());
     CopyOptions {
-        block_len: super::REQUEST,
-        depth: 4,
+        block_len: super::REQUEST.into(),
+        depth: 4.into(),
         passthrough,
         tape: TapeCopy { block_len, buffer_len: 4 << 20, ..TapeCopy::default() },
         ..CopyOptions::default()
