@@ -32,8 +32,11 @@ usage: cargo xtask <task>
   fuzz NAME       one target of fuzz/ for longer  [--seconds N]
   bench copy      file to file beside dd, cp and fio  [--rounds N] [--size SIZE] [--dir DIR]
   bench core      list, planner, encoders and mapping beside their peers  [--rounds N]
+  bench hash      what digests and reading back cost a copy  [--rounds N] [--size SIZE] [--dir DIR]
   bench iops      many operations in flight beside fio  [--quick] [--rounds N] [--seconds S] [--case TEXT]
                   [--target zram|loop] [--cpu N] [--engine auto|io_uring|aio|threads]
+  bench depth     the depth that a copy finds beside fixed ones: on a disk, between two zram devices, and in the lab
+                  between two devices that answer after 20 ms  [--rounds N] [--size SIZE] [--dir DIR] [--lab yes|no]
   bench latency   a copy between two devices that answer after 20 ms beside fio, in the lab
   bench nvme      instructions of the NVMe driver for a read of 4 KiB
 
@@ -69,6 +72,8 @@ fn run(words: &[String]) -> Result<ExitCode> {
         ["fuzz", name, rest @ ..] => fuzz::run(name, rest),
         ["bench", "copy", rest @ ..] => bench::copy::run(rest),
         ["bench", "core", rest @ ..] => bench::core::run(rest),
+        ["bench", "hash", rest @ ..] => bench::hash::run(rest),
+        ["bench", "depth", rest @ ..] => bench::depth::run(rest),
         ["bench", "iops", rest @ ..] => bench::iops::run(rest),
         // The bench of that name starts these two.
         ["bench", "iops-ours", job] => bench::iops::run_ours(job),

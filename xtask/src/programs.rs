@@ -18,6 +18,7 @@ pub(crate) const FOR_TESTS: &[Program] = &[
     ("blockdev", "util-linux"),
     ("setpriv", "util-linux"),
     ("sfdisk", "fdisk"),
+    ("ddrescue", "gddrescue"),
     ("qemu-system-x86_64", "qemu-system-x86"),
 ];
 

@@ -92,7 +92,7 @@ pub(crate) fn run(words: &[&str]) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn check_folder(folder: &Path, bytes: u64) -> Result<()> {
+pub(super) fn check_folder(folder: &Path, bytes: u64) -> Result<()> {
     let shown = folder.display();
     ensure!(!scratch::is_in_memory(folder)?, "{shown} is kept in memory: it would say nothing about a disk");
     let stat =
@@ -249,9 +249,10 @@ fn memory_gate(ours: &Series, report: &mut Report) {
     report.gate(Some(peak < bound), text);
 }
 
-/// The field `pool_bytes` of the report that `bulkio copy --json` prints.
+/// The field `pool_bytes` of the report, the last line that `bulkio copy --json` prints.
 fn pool_bytes(printed: &str) -> Option<u64> {
-    let value: serde_json::Value = serde_json::from_str(printed.trim()).ok()?;
+    let last = printed.lines().last()?;
+    let value: serde_json::Value = serde_json::from_str(last).ok()?;
     value.get("pool_bytes")?.as_u64()
 }
 
@@ -289,7 +290,7 @@ fn table(series: &[Series], bytes: u64) -> Table {
 }
 
 /// A fast copy that is wrong is no result.
-fn ensure_same(source: &Path, destination: &Path) -> Result<()> {
+pub(super) fn ensure_same(source: &Path, destination: &Path) -> Result<()> {
     let open = |path: &Path| -> Result<BufReader<File>> {
         let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
         Ok(BufReader::with_capacity(1 << 20, file))

@@ -50,6 +50,13 @@ struct Dependency {
     dep_kinds: Vec<DependencyKind>,
 }
 
+impl Dependency {
+    /// Says whether it is for more than tests.
+    fn is_used(&self) -> bool {
+        self.dep_kinds.iter().any(|kind| kind.kind.as_deref() != Some("dev"))
+    }
+}
+
 /// `kind` is absent for a normal dependency, else `build` or `dev`.
 #[derive(Debug, Deserialize)]
 struct DependencyKind {
@@ -74,6 +81,7 @@ fn check_here(workspace: &Workspace, step: &mut Step) -> Result<()> {
     let file = workspace.root.join("deny.toml");
     let rules = std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
     let (allowed, banned) = (list(&rules, "allow")?, list(&rules, "deny")?);
+    let banned: Vec<Ban> = banned.iter().map(|entry| Ban::read(entry)).collect::<Result<_>>()?;
 
     let host = toolchain::host()?;
     // On a new machine nothing is downloaded yet. Without the network this fails, and everything may still be there.
@@ -85,7 +93,7 @@ fn check_here(workspace: &Workspace, step: &mut Step) -> Result<()> {
     println!("{} packages in the normal and build dependencies", used.len());
 
     report(step, "licences", unlicensed(&used, &allowed));
-    report(step, "no C library at build time", banned_among(&used, &banned));
+    report(step, "no C library at build time", banned_among(&metadata, &used, &banned));
     report(step, "sources", foreign(&used));
     let mut versions: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for package in &used {
@@ -115,8 +123,7 @@ fn used_packages(metadata: &Metadata) -> Vec<&Package> {
             continue;
         }
         let dependencies = nodes.get(id).map_or(&[][..], |node| &node.deps);
-        let not_dev = |d: &&Dependency| d.dep_kinds.iter().any(|kind| kind.kind.as_deref() != Some("dev"));
-        open.extend(dependencies.iter().filter(not_dev).map(|d| d.pkg.as_str()));
+        open.extend(dependencies.iter().filter(|d| d.is_used()).map(|d| d.pkg.as_str()));
     }
     metadata.packages.iter().filter(|package| seen.contains(package.id.as_str())).collect()
 }
@@ -136,9 +143,47 @@ fn unlicensed(used: &[&Package], allowed: &[String]) -> Vec<String> {
     used.iter().filter_map(fault).collect()
 }
 
-fn banned_among(used: &[&Package], banned: &[String]) -> Vec<String> {
-    let hits = used.iter().filter(|package| banned.contains(&package.name));
-    hits.map(|package| format!("{} {} is banned by deny.toml", package.name, package.version)).collect()
+/// A crate that must not be there, but for those that depend on it with a reason.
+#[derive(Debug, PartialEq, Eq)]
+struct Ban {
+    name: String,
+    wrappers: Vec<String>,
+}
+
+impl Ban {
+    /// Reads an entry of the list: a name, or `{ crate = "name", wrappers = ["other"] }`.
+    fn read(entry: &str) -> Result<Self> {
+        if !entry.starts_with('{') {
+            return Ok(Self { name: entry.to_owned(), wrappers: Vec::new() });
+        }
+        let mut names = entry.split('"').skip(1).step_by(2).map(str::to_owned);
+        let form =
+            entry.starts_with("{ crate = ") && entry.contains(", wrappers = [") && entry.ends_with("] }");
+        match names.next() {
+            Some(name) if form => Ok(Self { name, wrappers: names.collect() }),
+            _ => bail!("deny.toml bans {entry}, which cannot be read"),
+        }
+    }
+}
+
+fn banned_among(metadata: &Metadata, used: &[&Package], banned: &[Ban]) -> Vec<String> {
+    let fault = |package: &&Package| {
+        let ban = banned.iter().find(|ban| ban.name == package.name)?;
+        let by = dependents(metadata, used, &package.id);
+        let excused =
+            !by.is_empty() && by.iter().all(|name| ban.wrappers.iter().any(|wrapper| wrapper == name));
+        (!excused).then(|| format!("{} {} is banned by deny.toml", package.name, package.version))
+    };
+    used.iter().filter_map(fault).collect()
+}
+
+/// The packages of these that depend on one, for more than their tests.
+fn dependents<'a>(metadata: &Metadata, used: &[&'a Package], id: &str) -> Vec<&'a str> {
+    let depends = |package: &&&Package| {
+        let nodes = metadata.resolve.nodes.iter().filter(|node| node.id == package.id);
+        nodes.flat_map(|node| &node.deps).any(|d| d.pkg == id && d.is_used())
+    };
+    used.iter().filter(depends).map(|package| package.name.as_str()).collect()
 }
 
 fn foreign(used: &[&Package]) -> Vec<String> {
@@ -206,7 +251,11 @@ mod tests {
     fn the_real_rules_file_can_be_read() {
         let rules = include_str!("../../../deny.toml");
         assert!(list(rules, "allow").unwrap().contains(&"MIT".to_owned()));
-        assert!(list(rules, "deny").unwrap().contains(&"cc".to_owned()));
+        let bans: Vec<Ban> =
+            list(rules, "deny").unwrap().iter().map(|entry| Ban::read(entry).unwrap()).collect();
+        assert!(bans.contains(&Ban { name: "cc".into(), wrappers: vec!["blake3".into()] }), "{bans:?}");
+        assert!(bans.contains(&Ban { name: "cmake".into(), wrappers: vec![] }), "{bans:?}");
+        assert!(Ban::read("{ crate = \"cc\" }").is_err());
     }
 
     #[test]
@@ -216,7 +265,28 @@ mod tests {
         let none = package("none", None, None);
         let used = [&good, &bad, &none];
         assert_eq!(unlicensed(&used, &["MIT".into()]).len(), 2);
-        assert_eq!(banned_among(&used, &["cc".into()]), ["cc 1.0.0 is banned by deny.toml"]);
+        let ban = |wrappers: &[&str]| Ban {
+            name: "cc".into(),
+            wrappers: wrappers.iter().map(|&name| name.into()).collect(),
+        };
+        let needs = |by: &str| Metadata {
+            packages: Vec::new(),
+            workspace_members: Vec::new(),
+            resolve: Resolve {
+                nodes: vec![Node {
+                    id: by.into(),
+                    deps: vec![Dependency {
+                        pkg: "cc".into(),
+                        dep_kinds: vec![DependencyKind { kind: None }],
+                    }],
+                }],
+            },
+        };
+        let banned = ["cc 1.0.0 is banned by deny.toml"];
+        assert_eq!(banned_among(&needs("good"), &used, &[ban(&[])]), banned);
+        assert_eq!(banned_among(&needs("good"), &used, &[ban(&["none"])]), banned);
+        assert_eq!(banned_among(&needs("somebody else"), &used, &[ban(&["good"])]), banned);
+        assert!(banned_among(&needs("good"), &used, &[ban(&["good"])]).is_empty());
         assert_eq!(foreign(&used), ["cc 1.0.0 comes from git+https://example.org/cc"]);
     }
 

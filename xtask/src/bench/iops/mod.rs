@@ -14,7 +14,7 @@ mod patterns;
 mod peer;
 mod scattered;
 mod slices;
-mod target;
+pub(super) mod target;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

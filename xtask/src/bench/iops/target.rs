@@ -26,11 +26,14 @@ const REMOVE_PAUSE: Duration = Duration::from_millis(100);
 
 /// What kind of device.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Kind {
+pub(in crate::bench) enum Kind {
     /// zram that was never written: reads find no data and give zeros.
     ZramEmpty,
     /// zram full of data that cannot be compressed.
     ZramFull,
+    /// Two ends of a copy: the same, and one that is written; long enough that a copy takes two seconds.
+    ZramSource,
+    ZramSink,
     /// A loop device over a file full of such data.
     Loop,
 }
@@ -55,22 +58,26 @@ impl Kind {
         match self {
             Self::ZramEmpty => "zram-empty",
             Self::ZramFull => "zram-full",
+            Self::ZramSource => "zram-source",
+            Self::ZramSink => "zram-sink",
             Self::Loop => "loop",
         }
     }
 
     /// Bytes of the device. An empty one takes next to no memory, a full one all of its size.
-    pub(super) const fn bytes(self) -> u64 {
+    pub(in crate::bench) const fn bytes(self) -> u64 {
         match self {
             Self::ZramEmpty => 8 << 30,
             Self::ZramFull | Self::Loop => 1 << 30,
+            Self::ZramSource | Self::ZramSink => 3 << 30,
         }
     }
 
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::ZramEmpty => "zram, never written",
-            Self::ZramFull => "zram, full of data that cannot be compressed",
+            Self::ZramFull | Self::ZramSource => "zram, full of data that cannot be compressed",
+            Self::ZramSink => "zram, to be written",
             Self::Loop => "loop device over a file",
         }
     }
@@ -78,15 +85,15 @@ impl Kind {
 
 /// A device, as long as this lives.
 #[derive(Debug)]
-pub(super) struct Target {
-    pub(super) device: PathBuf,
+pub(in crate::bench) struct Target {
+    pub(in crate::bench) device: PathBuf,
     pub(super) kind: Kind,
     keeper: Child,
 }
 
 impl Target {
     /// Makes a device; the file of a loop device lies in `folder` where there is no better place.
-    pub(super) fn make(kind: Kind, folder: &Path) -> Result<Self> {
+    pub(in crate::bench) fn make(kind: Kind, folder: &Path) -> Result<Self> {
         let own = std::env::current_exe().context("cannot find this program")?;
         let mut command = Command::new(own);
         command.args(["bench", "iops-keep", kind.word()]).arg(folder).process_group(0);
@@ -114,7 +121,7 @@ impl Drop for Target {
 
 /// The keeper: `bench iops-keep KIND FOLDER`.
 pub(crate) fn keep(kind: &str, folder: &str) -> Result<ExitCode> {
-    let kinds = [Kind::ZramEmpty, Kind::ZramFull, Kind::Loop];
+    let kinds = [Kind::ZramEmpty, Kind::ZramFull, Kind::ZramSource, Kind::ZramSink, Kind::Loop];
     let kind = kinds.into_iter().find(|known| known.word() == kind).context("no such kind of device")?;
     let device = if kind == Kind::Loop { Device::attach(Path::new(folder))? } else { Device::add()? };
     let held = hold(kind, &device);
@@ -128,7 +135,7 @@ fn hold(kind: Kind, device: &Device) -> Result<()> {
     if let Device::Zram { number, node } = device {
         let size = format!("/sys/block/zram{number}/disksize");
         std::fs::write(&size, kind.bytes().to_string()).with_context(|| format!("cannot write {size}"))?;
-        if kind == Kind::ZramFull {
+        if matches!(kind, Kind::ZramFull | Kind::ZramSource) {
             data::write_random(node, kind.bytes())?;
         }
     }
