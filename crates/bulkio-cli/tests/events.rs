@@ -39,7 +39,8 @@ fn valid(text: &str, code: i32) -> Vec<Value> {
     assert_eq!((&last["event"], last["exit_code"].as_i64()), (&"end".into(), Some(code.into())), "{text}");
     assert!(before.iter().all(|line| line["event"] != "end"), "{text}");
     let starts = lines.iter().filter(|line| line["event"] == "start").count();
-    assert_eq!(starts, usize::from(!last["source"].is_null()), "{text}");
+    // A second signal ends a copy that has begun, without a report.
+    assert!(starts == 1 || (starts == 0 && last["source"].is_null()), "{text}");
     lines
 }
 
