@@ -30,8 +30,9 @@ fn options() -> CompareOptions {
     CompareOptions::default()
 }
 
-/// Holds what was found against the bytes: each different byte lies in a range, and each block of a range has one.
-fn check(found: &Comparison, a: &[u8], b: &[u8], block_max: u64) {
+/// Holds what was found against the bytes: each different byte lies in a range, and each block of a range has one. Blocks are those of the second end,
+/// which is compared from its byte `seek` on.
+fn check(found: &Comparison, a: &[u8], b: &[u8], seek: u64, block_max: u64) {
     let len = a.len().min(b.len());
     assert_eq!(found.bytes, len as u64);
     let differs = |at: u64| a[at as usize] != b[at as usize];
@@ -43,8 +44,8 @@ fn check(found: &Comparison, a: &[u8], b: &[u8], block_max: u64) {
         let end = range.at + range.len;
         let mut block = range.at;
         while block < end {
-            // The first block of a range may be cut by the start of the comparison.
-            let next = (block + block_max).min(end);
+            // The first block may be cut by the start of the comparison, and the last by its end.
+            let next = ((seek + block + 1).next_multiple_of(block_max) - seek).min(end);
             assert!((block..next).any(differs), "{range:?} has nothing from {block} on");
             block = next;
         }
@@ -92,7 +93,7 @@ fn every_difference_is_found_whatever_lies_where() {
         let cut = |bytes: &[u8]| {
             bytes[..count.map_or(bytes.len(), |count| bytes.len().min(count as usize))].to_vec()
         };
-        check(&found, &cut(&a), &cut(&b), 4096);
+        check(&found, &cut(&a), &cut(&b), seek, 4096);
         Ok(())
     });
     checked.unwrap();
