@@ -116,7 +116,9 @@ pub(super) fn run(
     let elapsed = watch.started.elapsed();
     let located = locate::locate(ends, device, &checked, options, &how, &mut watch);
     watch.tell(Phase::Done, (0, 0));
-    let direct_refused = device.routes().direct().err().map(|why| why.to_string());
+    // What commands bring comes from the disk itself, even where the kernel copies it on the way.
+    let direct_refused = device.routes().direct().err().filter(|_| device.commands().is_none());
+    let direct_refused = direct_refused.map(|why| why.to_string());
     if let Some(why) = &direct_refused {
         report.notes.push(through_cache(why));
     }

@@ -20,7 +20,7 @@ pub struct Verified {
     pub complete: bool,
     /// Time that reading them took.
     pub elapsed: Duration,
-    /// Whether they came by direct I/O, past the page cache.
+    /// Whether they came past the page cache: by direct I/O, or by commands.
     pub direct: bool,
     /// The first ranges that differ, counted from the start of the range that was copied: exact blocks where the source could be read again, else up to
     /// a mebibyte each.
