@@ -172,9 +172,10 @@ fn a_copy_does_what_the_probe_said() {
                     assert_exits(&output, 3);
                     continue;
                 }
-                let json = String::from_utf8_lossy(&output.stdout);
+                let events = String::from_utf8_lossy(&output.stdout);
+                let json = events.lines().last().expect("the report");
                 let bytes = FRAMES * frame_len;
-                assert_eq!(number(&json, "bytes"), bytes, "{}", said(&output));
+                assert_eq!(number(json, "bytes"), bytes, "{}", said(&output));
                 let (source, destination) =
                     json.split_once("\"destination\":").expect("both sides are there");
                 let copied = number(source, "bounced_bytes") + number(destination, "bounced_bytes");
