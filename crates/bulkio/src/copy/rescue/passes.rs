@@ -8,7 +8,6 @@
 use std::ops::Range;
 
 use rustix::fs::{Advice, fadvise};
-use scatterlist::Status;
 
 use super::piece::Tried;
 use super::{AreaStatus, FAILURES_MAX, OnError};
@@ -260,13 +259,7 @@ impl Pipeline<'_> {
         };
         let source = &*self.ends.source;
         let at = self.ends.geometry.skip.saturating_add(block.start);
-        let meaning = match status {
-            Status::Device(status) => source.explain(status),
-            _ => None,
-        };
-        let path = source.path().to_owned();
-        let failures = FAILURES_MAX;
-        self.state.fail(block.start, CopyError::SourceGone { path, at, failures, status, meaning });
+        self.state.fail(block.start, CopyError::source_gone(source, at, FAILURES_MAX, status));
         false
     }
 

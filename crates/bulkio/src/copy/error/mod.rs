@@ -1,19 +1,29 @@
-//! How a copy fails: [`CopyError`] says what to do, [`CopyFailure`] adds how far it came.
+//! How a copy fails: [`CopyError`] says what to do, [`CopyFailure`] adds how far it came. `make` makes those of transfers, `class` says
+//! which failures are refusals, `words` has what messages are made of.
+
+mod class;
+mod failure;
+mod make;
+mod words;
 
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use scatterlist::{Fault, StackError, Status};
+use scatterlist::{StackError, Status};
+
+pub use class::FailureClass;
+pub use failure::CopyFailure;
+use words::{Blocks, Meaning, Reason, advice};
 
 use super::verify::Shown;
-use super::{Digest, HashAlgorithm, MapFileError, Report, Verified};
+use super::{Digest, HashAlgorithm, MapFileError, Verified};
 use crate::device::audio::AudioError;
 use crate::device::guard::Refusal;
 use crate::device::tape::TapeError;
 use crate::device::video::VideoError;
-use crate::device::{Device, DirectRefused, PassthroughError, PrepareError};
+use crate::device::{DirectRefused, PassthroughError, PrepareError};
 use crate::engine::{EngineError, FileError, RemoteError, SubmitReason, WaitError};
 use crate::pages::PoolError;
 use crate::probe::ProbeError;
@@ -34,15 +44,6 @@ impl fmt::Display for Side {
             Self::Destination => "destination",
         })
     }
-}
-
-/// What kind of failure it is, for exit codes.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum FailureClass {
-    /// Refused before anything was written.
-    Refused,
-    /// The transfer failed.
-    Failed,
 }
 
 /// What went wrong in a copy.
@@ -586,149 +587,4 @@ pub enum CopyError {
         /// How.
         errno: rustix::io::Errno,
     },
-}
-
-/// A range of bytes as blocks.
-struct Blocks(u64, u64, Option<u64>);
-
-impl fmt::Display for Blocks {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let &Self(at, len, Some(block)) = self else { return Ok(()) };
-        let last = at.saturating_add(len.saturating_sub(1));
-        match at.checked_div(block).zip(last.checked_div(block)) {
-            Some((first, last)) if first == last => write!(f, ", block {first} of {block} bytes"),
-            Some((first, last)) => write!(f, ", blocks {first} to {last} of {block} bytes"),
-            None => Ok(()),
-        }
-    }
-}
-
-/// A status in words, the device's own where there are some.
-struct Meaning<'a>(Status, Option<&'a str>);
-
-impl fmt::Display for Meaning<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.1 {
-            Some(words) => f.write_str(words),
-            None => Reason(self.0).fmt(f),
-        }
-    }
-}
-
-/// A status in words.
-struct Reason(Status);
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Status::Errno(number) = self.0 else { return self.0.fmt(f) };
-        let Ok(raw) = i32::try_from(number) else { return self.0.fmt(f) };
-        io::Error::from_raw_os_error(raw).fmt(f)
-    }
-}
-
-fn advice(why: &PrepareError) -> &'static str {
-    match why.errno {
-        rustix::io::Errno::NOSPC => "; free some space or choose another destination. Nothing was copied",
-        rustix::io::Errno::FBIG => "; the file system or a limit (ulimit -f) allows no file that long",
-        _ => "",
-    }
-}
-
-impl CopyError {
-    /// Makes the error of a fault in a request of `asked` bytes that began at byte `position` of a side. `bytes` is what was copied before,
-    /// for a stream whose reader went away.
-    pub(super) fn of_fault(
-        side: Side,
-        device: &dyn Device,
-        position: u64,
-        asked: u64,
-        fault: Fault,
-        bytes: u64,
-    ) -> Self {
-        let broken_pipe = Status::Errno(rustix::io::Errno::PIPE.raw_os_error().unsigned_abs());
-        if side == Side::Destination && fault.status == broken_pipe {
-            return Self::Closed { path: device.path().to_owned(), bytes };
-        }
-        let (at, len) = (position.saturating_add(fault.at), asked.saturating_sub(fault.at));
-        Self::transfer(side, device, at, len, fault.status)
-    }
-
-    /// Makes the error of a transfer of `len` bytes from byte `at` of a side on.
-    pub(super) fn transfer(side: Side, device: &dyn Device, at: u64, len: u64, status: Status) -> Self {
-        let meaning = match status {
-            Status::Device(status) => device.explain(status),
-            _ => None,
-        };
-        Self::Transfer { side, path: device.path().to_owned(), at, len, status, meaning, block: None }
-    }
-
-    /// Returns the kind of failure.
-    #[must_use]
-    pub const fn class(&self) -> FailureClass {
-        match self {
-            Self::Refused(_)
-            | Self::Passthrough(_)
-            | Self::NoCommands { .. }
-            | Self::Probe(_)
-            | Self::Option { .. }
-            | Self::SkipPastEnd { .. }
-            | Self::SeekOnStream { .. }
-            | Self::CannotVerify { .. }
-            | Self::DirectRequired { .. }
-            | Self::DirectIncongruent { .. }
-            | Self::CommandsIncongruent { .. }
-            | Self::CommandsLayout { .. }
-            | Self::DirectLayout { .. }
-            | Self::TapeRefused(_)
-            | Self::VideoRefused(_)
-            | Self::AudioRefused(_)
-            | Self::Wav { .. }
-            | Self::StreamOption { .. }
-            | Self::StreamUnfit { .. }
-            | Self::StreamEnds { .. }
-            | Self::StreamMemory { .. }
-            | Self::NotPlanned { .. }
-            | Self::TapeOption { .. }
-            | Self::TapeBytes { .. }
-            | Self::TapeNotWhole { .. }
-            | Self::TapeFilesToOne { .. }
-            | Self::RescueKind { .. }
-            | Self::RescueStream { .. }
-            | Self::RescueDigest
-            | Self::MapNeedsSync
-            | Self::Map(_)
-            | Self::MapItself { .. }
-            | Self::MapLong { .. }
-            | Self::MapAhead { .. }
-            | Self::Memory { .. } => FailureClass::Refused,
-            _ => FailureClass::Failed,
-        }
-    }
-}
-
-/// A copy that failed, and how far it came.
-#[derive(Debug)]
-pub struct CopyFailure {
-    /// What went wrong first.
-    pub error: CopyError,
-    /// What was done before; `None` when nothing was begun.
-    pub report: Option<Box<Report>>,
-}
-
-impl From<CopyError> for CopyFailure {
-    fn from(error: CopyError) -> Self {
-        Self { error, report: None }
-    }
-}
-
-impl fmt::Display for CopyFailure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.error.fmt(f)
-    }
-}
-
-impl std::error::Error for CopyFailure {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.error.source()
-    }
 }
