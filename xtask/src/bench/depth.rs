@@ -15,6 +15,7 @@ use super::iops::target::{Kind, Target};
 use super::measure::measure;
 use super::report::{Report, Table};
 use super::stats::{median, range};
+use super::told;
 use crate::args::{options, size_bytes};
 use crate::workspace::Workspace;
 use crate::{lab, scratch};
@@ -141,9 +142,8 @@ fn copy(setting: &Setting, source: &Path, destination: &Path, depth: &str) -> Re
     let mut command = Command::new(&setting.command);
     command.arg("copy").arg(source).arg(destination).args(["--json", "--quiet", "--depth", depth]);
     let cost = measure(command)?;
-    let report: serde_json::Value = serde_json::from_str(cost.stdout.trim()).context("no report")?;
-    let number = |name: &str| report.get(name).and_then(serde_json::Value::as_f64);
-    let (bytes, seconds) = number("bytes").zip(number("seconds")).context("a report without a time")?;
-    let found = report.get("tuned").and_then(|tuned| tuned.get("depth")?.as_u64());
+    let number = |pointer| told::number(&cost.stdout, pointer);
+    let (bytes, seconds) = (number("/bytes")?, number("/seconds")?);
+    let found = told::report(&cost.stdout)?.pointer("/tuned/depth").and_then(serde_json::Value::as_u64);
     Ok((bytes / MIB / seconds, found))
 }

@@ -14,6 +14,7 @@ use super::data;
 use super::measure::{Cost, measure};
 use super::report::{Report, Table};
 use super::stats::{median, range};
+use super::told;
 use crate::args::{options, size_bytes};
 use crate::scratch;
 use crate::workspace::Workspace;
@@ -90,7 +91,7 @@ pub(crate) fn run(words: &[&str]) -> Result<ExitCode> {
             series.wall_seconds.push(cost.wall_seconds);
             series.cpu_seconds.push(cost.cpu_seconds);
             match what {
-                What::Verified => reads.verified.push(seconds(&cost.stdout, "/verified/seconds")?),
+                What::Verified => reads.verified.push(told::number(&cost.stdout, "/verified/seconds")?),
                 // Right after a copy, as when it is read back.
                 What::Plain => reads.plain.push(setting.read()?),
                 _ => {}
@@ -151,7 +152,7 @@ impl Setting {
         let mut command = Command::new(&self.command);
         command.arg("copy").arg(&self.destination).args(["/dev/null", "--json", "--quiet"]);
         let cost = measure(command).context("a plain read")?;
-        seconds(&cost.stdout, "/seconds")
+        told::number(&cost.stdout, "/seconds")
     }
 
     fn command(&self, destination: &Path, flags: &[&str]) -> Command {
@@ -159,15 +160,6 @@ impl Setting {
         command.arg("copy").arg(&self.source).arg(destination).args(["--json", "--quiet"]).args(flags);
         command
     }
-}
-
-/// A field of the report that `bulkio copy --json` prints, its last line.
-fn seconds(printed: &str, pointer: &str) -> Result<f64> {
-    let line = printed.trim().lines().last().unwrap_or_default();
-    let value: serde_json::Value =
-        serde_json::from_str(line).with_context(|| format!("no report: {line}"))?;
-    let number = value.pointer(pointer).and_then(serde_json::Value::as_f64);
-    number.with_context(|| format!("the report has no {pointer}"))
 }
 
 fn report(times: &[Times; ALL.len()], reads: &Reads, bytes: u64) -> Result<Report> {

@@ -16,3 +16,4 @@ mod measure;
 pub(crate) mod nvme;
 mod report;
 mod stats;
+mod told;
