@@ -29,7 +29,7 @@ use crate::device::{Class, Device};
 use crate::engine::{
     Completion, Engine, EngineOptions, FileError, FileId, FileOptions, FixedRegion, SubmitReason,
 };
-use crate::pages::Slot;
+use crate::pages::{Slot, SlotShare};
 
 /// What a request in flight is for.
 #[derive(Clone, Copy, Debug)]
@@ -56,7 +56,7 @@ pub(super) const EDGE_SLOTS: u64 = 1;
 
 pub(super) struct Pipeline<'a> {
     pub(super) ends: &'a Ends,
-    pub(super) engine: Engine<Slot, Op>,
+    pub(super) engine: Engine<SlotShare, Op>,
     pub(super) pool: Slots,
     pub(super) from: FileId,
     /// The best route to the destination, and the one through the page cache.
@@ -279,8 +279,13 @@ impl<'a> Pipeline<'a> {
         }
     }
 
-    pub(super) fn lease(&mut self, slot: Slot, offset: u64, len: u64) -> Option<Lease<CpuAddr, Slot>> {
-        match slot.into_lease(offset, len) {
+    pub(super) fn lease(
+        &mut self,
+        slot: impl Into<SlotShare>,
+        offset: u64,
+        len: u64,
+    ) -> Option<Lease<CpuAddr, SlotShare>> {
+        match slot.into().into_lease(offset, len) {
             Ok(lease) => Some(lease),
             Err(error) => {
                 // The geometry never asks for this; if it did, the copy must not go on.
@@ -354,14 +359,14 @@ impl<'a> Pipeline<'a> {
         self.state.destination.count_request(self.state.writes);
     }
 
-    pub(super) fn completed(&mut self, completion: Completion<Slot, Op>) {
+    pub(super) fn completed(&mut self, completion: Completion<SlotShare, Op>) {
         let (request, outcome) = match completion {
             Completion::Transfer { request, outcome, .. } => (request, outcome),
             Completion::Flush { fault, .. } => return self.flushed(fault),
             Completion::Ready { .. } => return,
         };
         let (lease, mut ops) = request.into_parts();
-        let slot = lease.into_owners().next();
+        let slot = lease.into_owners().next().and_then(SlotShare::into_slot);
         match (ops.next(), slot) {
             (Some(Op::Read(chunk)), Some(slot)) => {
                 self.state.reads = self.state.reads.saturating_sub(1);

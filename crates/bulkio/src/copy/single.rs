@@ -8,7 +8,7 @@ use super::options::{Observer, Phase};
 use super::pipeline::{Op, Pipeline, STOP_GRACE, WAIT};
 use super::{CopyError, Side};
 use crate::engine::{Completion, FileId};
-use crate::pages::Slot;
+use crate::pages::{Slot, SlotShare};
 
 /// One transfer from or to a slot.
 #[derive(Clone, Copy, Debug)]
@@ -60,7 +60,8 @@ impl Pipeline<'_> {
             match self.engine.wait_timeout(WAIT) {
                 Ok(Some(Completion::Transfer { request, outcome, .. })) => {
                     let (lease, _) = request.into_parts();
-                    return lease.into_owners().next().map(|slot| (slot, outcome));
+                    let slot = lease.into_owners().next().and_then(SlotShare::into_slot);
+                    return slot.map(|slot| (slot, outcome));
                 }
                 Ok(Some(Completion::Flush { .. } | Completion::Ready { .. })) => {}
                 Ok(None) => self.state.tell(observer, Phase::Copying, true),

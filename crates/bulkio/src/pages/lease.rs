@@ -24,21 +24,22 @@ impl Slot {
     /// # Errors
     /// [`LeaseError`] with the slot, when the part is empty or reaches past the slot.
     pub fn into_lease(self, offset: u64, len: u64) -> Result<Lease<CpuAddr, Self>, LeaseError> {
-        let Ok(segment) = self.segment(offset, len) else {
+        let Ok(segment) = segment(&self, offset, len) else {
             return Err(LeaseError { slot: self, offset, len });
         };
         // SAFETY: the bytes lie within the slot, which by its invariants 1 and 2 has the exclusive right to them
         // and keeps them mapped at this address; the lease owns the slot.
         Ok(unsafe { Lease::from_raw(ScatterList::from(segment), self) })
     }
+}
 
-    fn segment(&self, offset: u64, len: u64) -> Result<Segment<CpuAddr>, SegmentError> {
-        let addr = self.addr().raw();
-        let wraps = SegmentError::Wraps { addr, len };
-        let end = offset.checked_add(len).ok_or(wraps)?;
-        if end > u64::try_from(self.len()).unwrap_or(u64::MAX) {
-            return Err(wraps);
-        }
-        Segment::new(CpuAddr::new(addr.checked_add(offset).ok_or(wraps)?), len)
+/// Names `len` bytes of a slot from byte `offset` on.
+pub(super) fn segment(slot: &Slot, offset: u64, len: u64) -> Result<Segment<CpuAddr>, SegmentError> {
+    let addr = slot.addr().raw();
+    let wraps = SegmentError::Wraps { addr, len };
+    let end = offset.checked_add(len).ok_or(wraps)?;
+    if end > u64::try_from(slot.len()).unwrap_or(u64::MAX) {
+        return Err(wraps);
     }
+    Segment::new(CpuAddr::new(addr.checked_add(offset).ok_or(wraps)?), len)
 }

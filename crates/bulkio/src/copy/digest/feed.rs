@@ -6,13 +6,13 @@ use super::super::geometry::Chunk;
 use super::super::pipeline::{Op, Pipeline};
 use super::{Digested, Digests, Piece};
 use crate::engine::Engine;
-use crate::pages::Slot;
+use crate::pages::{Slot, SlotShare};
 
 /// Starts the thread; it wakes `engine` when slots come back that are waited for.
 pub(in super::super) fn start(
     digests: Digests,
     slots_max: usize,
-    engine: &mut Engine<Slot, Op>,
+    engine: &mut Engine<SlotShare, Op>,
 ) -> Result<Beside<Digests>, CopyError> {
     let remote = engine.remote().map_err(CopyError::Wake)?;
     Beside::start("bulkio hash", digests, slots_max, remote).map_err(CopyError::NoThread)
