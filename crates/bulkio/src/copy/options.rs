@@ -30,7 +30,7 @@ pub struct CopyOptions {
     /// Bytes of one request, rounded up to what both ends need. Chosen by itself it is 1 MiB, or up to 4 MiB where that makes whole transfers
     /// of what both ends state, and the range is long.
     pub block_len: Setting<u64>,
-    /// Requests in flight on each side. By itself a copy begins with 8 (4 where requests are longer than 2 MiB) and finds out in its first second what pays, up to 64, within 128 MiB of
+    /// Requests in flight on each side. By itself a copy begins with 8 and finds out in its first second what pays, up to 64, within 128 MiB of
     /// memory or an eighth of what is available; copies from and to tapes, grabbers and sound devices keep 8.
     pub depth: Setting<u32>,
     /// Bytes to leave out at the start of the source.

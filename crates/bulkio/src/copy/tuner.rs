@@ -2,24 +2,38 @@
 //!
 //! Pure logic: the pipeline says what is done by when ([`Sample`]), and asks for the depth. One depth serves both sides: the slower
 //! side decides, and what the faster one may have in flight costs it nothing. The search is a climb: the depth is doubled
-//! while that pays, then gone back to, and halved where that pays. What is under way at a change passes before anything is measured, and whole turns of the
+//! while that pays. Where that gains little, a quarter of it is tried, then halves. Devices that do their work while they are asked have no queue, and get none. A quarter is believed the second time only, since speeds waver, and too deep a queue costs less than one that is not deep enough. What is under way at a change passes before anything is measured, and whole turns of the
 //! queue are measured, since late devices answer in bursts. Afterwards the search is repeated more and more rarely.
 
 use std::time::Duration;
 
-/// The depth that a search begins with where requests are not long, and that of copies that do not search.
+/// The depth that a search begins with, and that of copies that do not search.
 pub(super) const DEPTH_START: u32 = 8;
-
-/// The same where they are longer than [`LONG`].
-const DEPTH_START_LONG: u32 = 4;
-const LONG: u64 = 2 << 20;
 
 /// The deepest that is tried: 64 requests of 1 MiB are 3 GiB/s of a device that answers after 20 ms.
 pub(super) const DEPTH_TRIED_MAX: u32 = 64;
 
-/// What a greater depth must be faster by, in percent; a smaller one by three times as much, since too deep a queue costs less than one that is
-/// not deep enough.
+/// What another depth must be faster by, in percent.
 const RISE_PERCENT: u64 = 3;
+
+/// The same for a much smaller one.
+const FALL_PERCENT: u64 = 5;
+
+/// The part of the depth that is tried then.
+const FALL: u32 = 4;
+
+/// A climb that gained more than this, in percent, shows that depth is what the device needs.
+const CLIMB_PERCENT: u64 = 30;
+
+/// The depth where devices do their work while they are asked, such as memory: there is no queue, and what is asked for
+/// ahead falls out of the processor's caches.
+const INLINE_DEPTH: u32 = 2;
+
+/// Such a device has nothing left when it is looked at, but for one operation in so many.
+const INLINE_PART: u64 = 16;
+
+/// Fewer operations say nothing about that.
+const INLINE_OPERATIONS_MIN: u64 = 16;
 
 /// The least time of a measurement: shorter ones are noise.
 const MEASURE_MIN: Duration = Duration::from_millis(120);
@@ -52,7 +66,7 @@ pub struct Tuned {
 }
 
 /// How far a copy is.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Sample {
     /// Time since the start.
     pub(super) at: Duration,
@@ -60,6 +74,26 @@ pub(super) struct Sample {
     pub(super) done: u64,
     /// Chunks being read, waiting to be written, and being written.
     pub(super) under_way: u32,
+    /// Operations of the engine, and those behind which the kernel had nothing left ([`Stats`](crate::engine::Stats)).
+    pub(super) operations: u64,
+    pub(super) at_once: u64,
+}
+
+impl Sample {
+    /// Says whether since `from` devices did their work while they were asked.
+    fn is_inline_since(&self, from: &Self) -> bool {
+        let all = self.operations.saturating_sub(from.operations);
+        let at_once = self.at_once.saturating_sub(from.at_once);
+        all >= INLINE_OPERATIONS_MIN && at_once >= all.saturating_sub(all / INLINE_PART)
+    }
+}
+
+/// What was measured at one depth.
+#[derive(Clone, Copy, Debug)]
+struct Measured {
+    /// Bytes in a second.
+    rate: u64,
+    is_inline: bool,
 }
 
 /// The depth of a copy, and the search for it.
@@ -78,6 +112,10 @@ struct Search {
     way: Way,
     /// The depth that this search began with.
     base: u32,
+    /// Its bytes in a second, once they are known.
+    base_rate: Option<u64>,
+    /// A smaller depth that seemed to pay, and is measured once more when the best one was.
+    doubted: Option<u32>,
     /// The best depth of this search, and its bytes in a second.
     best: Option<(u32, u64)>,
     steps: u32,
@@ -91,7 +129,7 @@ enum Stage {
     /// What was under way at the change passes: until so many bytes are done.
     Settling { since: Duration, until: u64 },
     /// From here on bytes count; whole turns are over at so many done.
-    Measuring { since: Duration, from: u64, until: u64 },
+    Measuring { from: Sample, until: u64 },
     /// The depth is kept until then.
     Keeping { until: Duration },
     /// Everything is read: nothing more is to be found.
@@ -110,16 +148,18 @@ impl Tuner {
         Self { depth, depth_max: depth, block_len, search: None }
     }
 
-    /// Searches up to `depth_max`, beginning with [`DEPTH_START`], [`DEPTH_START_LONG`] or that, where it is less.
+    /// Searches up to `depth_max`, beginning with [`DEPTH_START`] or that, where it is less.
     pub(super) fn searching(depth_max: u32, block_len: u64) -> Self {
         let depth_max = depth_max.clamp(1, DEPTH_TRIED_MAX);
-        let depth = if block_len > LONG { DEPTH_START_LONG } else { DEPTH_START }.min(depth_max);
+        let depth = DEPTH_START.min(depth_max);
         // The first writes end when both sides have answered.
         let until = u64::from(depth).saturating_mul(block_len);
         let search = Search {
             stage: Stage::Settling { since: Duration::ZERO, until },
             way: Way::Deeper,
             base: depth,
+            base_rate: None,
+            doubted: None,
             best: None,
             steps: 0,
             found_after: None,
@@ -167,22 +207,25 @@ impl Tuner {
                 self.depth = search.best.map_or(self.depth, |(depth, _)| depth);
                 search.stage = Stage::Over;
             }
-            Stage::Measuring { since, from, until } => {
-                let (time, bytes) = (sample.at.saturating_sub(since), sample.done.saturating_sub(from));
+            Stage::Measuring { from, until } => {
+                let (time, bytes) =
+                    (sample.at.saturating_sub(from.at), sample.done.saturating_sub(from.done));
                 let is_slow = time >= STEP_MAX && bytes >= REQUESTS_MIN.saturating_mul(self.block_len);
                 if is_slow || (sample.done >= until && time >= MEASURE_MIN) {
-                    self.depth = search.measured(self.depth, per_second(bytes, time), self.depth_max, sample);
+                    let found =
+                        Measured { rate: per_second(bytes, time), is_inline: sample.is_inline_since(&from) };
+                    self.depth = search.measured(self.depth, found, self.depth_max, sample);
                     if self.depth != before {
                         let under_way = u64::from(sample.under_way).saturating_mul(self.block_len);
                         search.settle(sample, under_way);
                     }
                 } else if sample.done >= until {
-                    let until = until.saturating_add(turn);
-                    search.stage = Stage::Measuring { since, from, until };
+                    search.stage = Stage::Measuring { from, until: until.saturating_add(turn) };
                 }
             }
             Stage::Keeping { until } if sample.at >= until => {
                 (search.way, search.base, search.best) = (Way::Deeper, self.depth, None);
+                search.base_rate = None;
                 search.stage = Stage::measuring(sample, turn);
             }
             Stage::Keeping { .. } | Stage::Over => {}
@@ -193,31 +236,59 @@ impl Tuner {
 
 impl Search {
     /// Takes what was measured at `depth`, and returns the depth to go on with: another one to try, or the best.
-    fn measured(&mut self, depth: u32, rate: u64, depth_max: u32, sample: &Sample) -> u32 {
+    fn measured(&mut self, depth: u32, found: Measured, depth_max: u32, sample: &Sample) -> u32 {
+        let Measured { rate, is_inline } = found;
         self.steps = self.steps.saturating_add(1);
-        let (best, pays) = match self.best {
-            Some((best, best_rate)) if !pays(best, best_rate, depth, rate) => (best, false),
-            _ => (depth, true),
-        };
+        if is_inline && depth >= INLINE_DEPTH {
+            self.best = Some((INLINE_DEPTH, rate));
+            return self.found(INLINE_DEPTH, sample);
+        }
+        self.base_rate.get_or_insert(rate);
+        if let Some(doubted) = self.doubted.filter(|doubted| *doubted != depth) {
+            // The better of two figures is what the smaller depth must beat.
+            self.best = self.best.map(|(best, best_rate)| (best, best_rate.max(rate)));
+            return doubted;
+        }
+        let is_fall = self.way == Way::Shallower && self.best.is_some_and(|(best, _)| best >= self.base);
+        let pays = self.best.is_none_or(|(_, best_rate)| {
+            let percent = if is_fall { FALL_PERCENT } else { RISE_PERCENT };
+            is_faster(rate, best_rate, percent)
+        });
+        if let Some((best, _)) = self.best.filter(|_| pays && is_fall && self.doubted.is_none()) {
+            self.doubted = Some(depth);
+            return best;
+        }
+        self.doubted = None;
         if pays {
             self.best = Some((depth, rate));
         }
-        if let Some(next) = self.next(best, pays, depth_max) {
+        if let Some(next) = self.next(pays, depth_max) {
             return next;
         }
+        self.found(self.best.map_or(depth, |(best, _)| best), sample)
+    }
+
+    /// Ends the search at a depth.
+    fn found(&mut self, depth: u32, sample: &Sample) -> u32 {
+        self.doubted = None;
         self.found_after.get_or_insert(sample.at);
         self.stage = Stage::Keeping { until: sample.at.saturating_add(self.keep) };
         self.keep = self.keep.saturating_mul(2).min(KEEP_MAX);
-        best
+        depth
     }
 
     /// Returns the depth to try after one that did pay, or did not; `None` where the search is over.
-    fn next(&mut self, best: u32, pays: bool, depth_max: u32) -> Option<u32> {
+    fn next(&mut self, pays: bool, depth_max: u32) -> Option<u32> {
+        let (best, rate) = self.best?;
         match self.way {
             Way::Deeper if pays && best < depth_max => return Some(best.saturating_mul(2).min(depth_max)),
-            Way::Deeper if best != self.base => return None,
+            Way::Deeper if is_faster(rate, self.base_rate?, CLIMB_PERCENT) || self.base < 2 => return None,
+            Way::Deeper => {
+                self.way = Way::Shallower;
+                return Some((self.base / FALL).max(1));
+            }
             Way::Shallower if !pays => return None,
-            Way::Deeper | Way::Shallower => self.way = Way::Shallower,
+            Way::Shallower => {}
         }
         Some(best / 2).filter(|depth| *depth > 0)
     }
@@ -235,14 +306,13 @@ impl Stage {
     /// Measures from here on, whole turns of `turn` bytes.
     fn measuring(sample: &Sample, turn: u64) -> Self {
         let until = sample.done.saturating_add(turn.saturating_mul(TURNS_MIN));
-        Self::Measuring { since: sample.at, from: sample.done, until }
+        Self::Measuring { from: *sample, until }
     }
 }
 
-/// Says whether `depth` is worth leaving the best one so far for.
-fn pays(best: u32, best_rate: u64, depth: u32, rate: u64) -> bool {
-    let percent = if depth > best { RISE_PERCENT } else { 3 * RISE_PERCENT };
-    u128::from(rate) * 100 > u128::from(best_rate) * u128::from(100 + percent)
+/// Says whether a rate is better than another one by more than `percent`.
+fn is_faster(rate: u64, than: u64, percent: u64) -> bool {
+    u128::from(rate) * 100 > u128::from(than) * u128::from(100_u64.saturating_add(percent))
 }
 
 fn per_second(bytes: u64, time: Duration) -> u64 {

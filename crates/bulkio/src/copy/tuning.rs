@@ -11,6 +11,7 @@ use super::report::Report;
 use super::setting::Setting;
 use super::slots::bytes_max;
 use super::tuner::{DEPTH_START, Sample, Tuner};
+use crate::engine::Stats;
 
 /// Times that a queue must fit into the range: a shorter copy is over before a deeper queue has paid for its memory.
 const RANGE_PART: u64 = 4;
@@ -66,7 +67,9 @@ impl Pipeline<'_> {
     /// Lets the tuner hear how far the copy is, and gets memory for the depth that it wants.
     pub(super) fn tune(&mut self) {
         let under_way = u32::try_from(self.pool.taken()).unwrap_or(u32::MAX);
-        let sample = Sample { at: self.state.started.elapsed(), done: self.state.done, under_way };
+        let Stats { operations, operations_at_once: at_once, .. } = self.engine.stats();
+        let (at, done) = (self.state.started.elapsed(), self.state.done);
+        let sample = Sample { at, done, under_way, operations, at_once };
         if !self.tuner.hear(&sample) {
             return;
         }

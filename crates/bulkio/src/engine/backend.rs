@@ -286,6 +286,15 @@ impl Backend {
         }
     }
 
+    /// Says whether the kernel has nothing left of what was started; not known of all back ends.
+    pub(super) fn is_through(&self) -> bool {
+        match self {
+            Self::Uring(uring) => uring.is_through(),
+            Self::CommandUring(uring) => uring.is_through(),
+            Self::Aio(_) | Self::Threads(_) | Self::Gone => false,
+        }
+    }
+
     /// Starts everything that was pushed and waits for a result, at most `timeout`.
     pub(super) fn wait(&mut self, timeout: Option<Duration>) -> Result<Woken, u32> {
         match self {

@@ -423,6 +423,9 @@ impl<O, C> Engine<O, C> {
     fn settle(&mut self) {
         let mut reaped = mem::take(&mut self.reaped);
         self.backend.reap(&mut reaped);
+        if !reaped.is_empty() && self.backend.is_through() {
+            self.table.count_at_once(reaped.len());
+        }
         for result in reaped.drain(..) {
             self.table.settle(result, &mut self.backend);
         }

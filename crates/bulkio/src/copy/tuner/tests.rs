@@ -34,11 +34,16 @@ impl Device {
             }
             at = ends.pop_front().unwrap();
             done += MIB;
-            tuner.hear(&Sample { at, done, under_way: 2 * ends.len() as u32 });
+            tuner.hear(&sample(at, done, 2 * ends.len() as u32));
             assert!((1..=tuner.depth_max()).contains(&tuner.depth()));
         }
         tuner
     }
+}
+
+/// Of devices that work by themselves.
+const fn sample(at: Duration, done: u64, under_way: u32) -> Sample {
+    Sample { at, done, under_way, operations: done / MIB, at_once: 0 }
 }
 
 const fn micros(micros: u64) -> Duration {
@@ -62,6 +67,75 @@ fn a_device_that_is_busy_at_once_keeps_the_depth_it_began_with() {
     assert!(tuned.found_after.is_some_and(|after| after < micros(500_000)), "{tuned:?}");
 }
 
+/// A device in the processor's memory: what does not fit its caches is slower, and speeds waver.
+fn in_memory(waver: &[u64], rates: [u64; 4]) -> Tuner {
+    let mut tuner = Tuner::searching(64, MIB);
+    let (mut at, mut done, mut wavers) = (Duration::ZERO, 0, waver.iter().cycle());
+    while tuner.tuned().is_some_and(|tuned| tuned.found_after.is_none()) && at < micros(5_000_000) {
+        let rate = match tuner.depth() {
+            1 => rates[0],
+            2 => rates[1],
+            3..8 => rates[2],
+            _ => rates[3],
+        };
+        let wavered = rate * wavers.next().unwrap() / 100;
+        at += micros(MIB * 1_000_000 / (wavered << 20));
+        done += MIB;
+        tuner.hear(&sample(at, done, 2 * tuner.depth()));
+    }
+    tuner
+}
+
+#[test]
+fn a_device_in_memory_gets_a_queue_that_fits_the_caches() {
+    let tuned = in_memory(&[100, 103, 97], [1060, 1030, 912, 885]).tuned().unwrap();
+    assert!(tuned.depth <= 2, "{tuned:?}");
+    assert!(tuned.found_after.is_some_and(|after| after < micros(1_200_000)), "{tuned:?}");
+    // Where it is no better the queue stays deep.
+    assert!(in_memory(&[100, 104, 96], [900, 905, 900, 900]).tuned().unwrap().depth >= 8);
+}
+
+#[test]
+fn a_device_that_works_while_it_is_asked_gets_no_queue() {
+    let device = |mut tuner: Tuner, late: Option<u64>, millis: std::ops::Range<u64>| {
+        for millis in millis {
+            let under_way = 2 * tuner.depth();
+            // One in twenty was not there at once.
+            let at_once = millis - millis / 20;
+            let at_once = late.map_or(at_once, |late| late.min(at_once));
+            tuner.hear(&Sample {
+                operations: millis,
+                at_once,
+                ..sample(Duration::from_millis(millis), millis * MIB, under_way)
+            });
+        }
+        tuner
+    };
+    let tuner = device(Tuner::searching(64, MIB), None, 1..6000);
+    let tuned = tuner.tuned().unwrap();
+    assert_eq!((tuned.depth, tuner.depth()), (2, 2));
+    assert!(tuned.found_after.is_some_and(|after| after < micros(200_000)), "{tuned:?}");
+    // The other end begins to work by itself: depth is tried again.
+    let before = tuned.steps;
+    assert!(device(tuner, Some(5700), 6000..20_000).tuned().unwrap().steps > before + 1);
+}
+
+#[test]
+fn one_slow_moment_does_not_make_a_queue_shallow() {
+    // What is measured of 8 falls into a moment at half speed; 2 and 16 do not.
+    let mut tuner = Tuner::searching(16, MIB);
+    let (mut at, mut done) = (Duration::ZERO, 0);
+    while tuner.tuned().is_some_and(|tuned| tuned.found_after.is_none()) && at < micros(5_000_000) {
+        let slow = tuner.depth() == 16
+            || (tuner.depth() == 8 && tuner.tuned().is_some_and(|tuned| tuned.steps == 0));
+        at += micros(if slow { 2000 } else { 1000 });
+        done += MIB;
+        tuner.hear(&sample(at, done, 2 * tuner.depth()));
+    }
+    let tuned = tuner.tuned().unwrap();
+    assert_eq!((tuned.depth, tuned.steps), (8, 5), "8, 16, 2, 8 again, 2 again");
+}
+
 #[test]
 fn a_fixed_depth_stays() {
     let device = Device { late: micros(20_000), busy: micros(100) };
@@ -72,7 +146,7 @@ fn a_fixed_depth_stays() {
 #[test]
 fn a_search_is_over_where_everything_is_read() {
     let mut tuner = Tuner::searching(64, MIB);
-    let sample = |millis, done, under_way| Sample { at: Duration::from_millis(millis), done, under_way };
+    let sample = |millis, done, under_way| sample(Duration::from_millis(millis), done, under_way);
     assert!(!tuner.hear(&sample(1, 8 * MIB, 16)));
     assert!(!tuner.hear(&sample(100, 20 * MIB, 16)));
     assert!(tuner.hear(&sample(200, 24 * MIB, 16)), "16 are tried");
@@ -124,16 +198,16 @@ proptest! {
     /// No order of events leads out of the bounds, nor to a search without an end.
     #[test]
     fn any_samples_keep_the_bounds(
-        steps in prop::collection::vec((0..3_000_000_u64, any::<u64>(), any::<u32>()), 0..200),
+        steps in prop::collection::vec((0..3_000_000_u64, any::<u64>(), any::<u32>(), any::<u64>()), 0..200),
         depth_max in any::<u32>(),
         block_len in any::<u64>(),
     ) {
         let mut tuner = Tuner::searching(depth_max, block_len);
         let mut at = Duration::ZERO;
-        for (passed, done, under_way) in steps {
+        for (passed, done, under_way, at_once) in steps {
             at += micros(passed);
             let before = tuner.depth();
-            prop_assert_eq!(tuner.hear(&Sample { at, done, under_way }), tuner.depth() != before);
+            prop_assert_eq!(tuner.hear(&Sample { at, done, under_way, operations: done, at_once }), tuner.depth() != before);
             prop_assert!((1..=DEPTH_TRIED_MAX).contains(&tuner.depth()));
             prop_assert!(tuner.depth() <= tuner.depth_max());
         }

@@ -102,6 +102,12 @@ impl<O, C> Table<O, C> {
         self.issued
     }
 
+    /// Counts results behind which the back end has nothing left.
+    pub(super) fn count_at_once(&mut self, results: usize) {
+        let count = &mut self.journal.stats.operations_at_once;
+        *count = count.saturating_add(u64::try_from(results).unwrap_or(u64::MAX));
+    }
+
     /// Returns the bytes of memory that the table owns for the back end's sake.
     pub(super) fn issued_bytes(&self) -> u64 {
         let busy = self.slots.iter().filter(|slot| slot.issued > 0);

@@ -308,6 +308,14 @@ impl<S: Submission, C: cqueue::EntryMarker> Uring<S, C> {
         queue.taskrun() || queue.cq_overflow()
     }
 
+    /// Says whether the kernel has nothing left of what was started.
+    pub(super) fn is_through(&self) -> bool {
+        let watched = u32::from(self.bell_polled).saturating_add(self.cancels);
+        self.held.saturating_sub(self.pushed) <= watched
+            && self.calls.as_ref().is_none_or(|calls| calls.is_idle())
+            && self.beneath.as_ref().is_none_or(|beneath| !beneath.queue.is_busy())
+    }
+
     pub(super) fn reap(&mut self, into: &mut Vec<Reaped>) {
         into.append(&mut self.early);
         if let Some(beneath) = &mut self.beneath
