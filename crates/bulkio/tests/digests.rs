@@ -6,6 +6,7 @@ mod common;
 mod faulty;
 
 use std::fs;
+use std::io::Write as _;
 use std::ops::Range;
 use std::path::Path;
 use std::thread;
@@ -15,7 +16,7 @@ use bulkio::copy::{
     HashRequest, Observer, Phase, Progress, Report, Silent, copy,
 };
 use common::{LoopDevice, storage_dir};
-use faulty::{FaultyDisk, FaultyFile, FaultyFs, Rule};
+use faulty::{FaultyDisk, FaultyFile, FaultyFs, Op, Rule};
 use proptest::prelude::*;
 use sha2::Digest as _;
 
@@ -249,6 +250,32 @@ fn a_flipped_bit_on_a_disk_is_named_by_its_own_blocks() {
         assert!(named.len() == 1 && named[0].contains(&flipped), "{named:?}");
         assert!(named[0].start <= start && named[0].end - named[0].start <= 4096, "{named:?}");
     }
+}
+
+/// The disk is read once, and once more where the bit is.
+#[test]
+fn one_flipped_bit_in_a_gib_is_found_by_reading_the_disk_once() {
+    const NAME: &str = "one_flipped_bit_in_a_gib_is_found_by_reading_the_disk_once";
+    const LEN: u64 = 1 << 30;
+    let folder = storage_dir().unwrap();
+    let from = folder.path().join("from");
+    let mut file = fs::File::create(&from).unwrap();
+    let pattern = bytes(MIB + 4096);
+    for at in 0..LEN as usize / MIB {
+        file.write_all(&pattern[at * 4 % 4096..][..MIB]).unwrap();
+    }
+    let disk = or_skip!(NAME, FaultyDisk::new(vec![0; LEN as usize], 512));
+    let flipped = 777_777_777;
+    disk.file().add(Rule::writes().flip(flipped));
+    disk.file().take_seen();
+    let options = CopyOptions { verify: true, ..CopyOptions::default() };
+    let failure = run(&from, disk.node(), &options).unwrap_err();
+    let named = named(&failure, 0);
+    assert_eq!(named, [flipped / 512 * 512..(flipped / 512 + 1) * 512]);
+    let reads = disk.file().take_seen().into_iter().filter(|seen| seen.op == Op::Read);
+    let read_bytes: u64 = reads.map(|seen| seen.len).sum();
+    // The mebibyte with the bit is compared with the source, and what lies at the start of a disk is looked at.
+    assert!((LEN..LEN + 4 * MIB as u64).contains(&read_bytes), "{read_bytes}");
 }
 
 #[test]
