@@ -3,6 +3,7 @@
 //! Neighbours: `guards` has what keeps from overwriting the wrong disk, `digest` the flags of digests, `rescue` what is done about bad blocks, `stream` has the flags of
 //! devices with a clock, `verify` those of comparisons, `values` reads what is written behind them.
 
+mod buffer;
 mod digest;
 mod guards;
 mod rescue;
@@ -20,6 +21,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 use crate::{exit, size};
+use buffer::BufferFlags;
 use digest::DigestFlags;
 use guards::GuardFlags;
 use rescue::RescueFlags;
@@ -117,6 +119,8 @@ pub(crate) struct Copy {
     #[command(flatten)]
     rescue: RescueFlags,
     #[command(flatten)]
+    buffer: BufferFlags,
+    #[command(flatten)]
     tape: TapeFlags,
     #[command(flatten)]
     stream: StreamFlags,
@@ -196,6 +200,7 @@ Fields of the event end:
   block_bytes, depth                     bytes of one request, requests in flight on each side
   tuned                                  what --depth auto found: {depth, block_bytes, found_after_seconds (null: the
                                          copy was over before), steps (depths that were measured)}, else null
+  buffered                               what --buffer did: {bytes, starts (how often writing began), filled_max_bytes}, else null
   durable_bytes, synced, interrupted     what survives a power cut, whether flushed, whether stopped
   rescue                                 of a copy with --on-error, --map or --reverse {map, resumed_bytes (copied before, by the map), lost_bytes,
                                          lost_ranges, lost [{position (of SRC), bytes}] the first thousand, untried_bytes (the copy
@@ -432,6 +437,7 @@ impl Copy {
             rescue: self.rescue.options(),
             hash: self.digest.hash,
             verify: self.digest.verify,
+            buffer: self.buffer.options(),
             tape: self.tape.options(),
             stream: self.stream.options(),
         }

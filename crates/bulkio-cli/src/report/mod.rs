@@ -9,7 +9,7 @@ mod stream;
 
 use std::path::Path;
 
-use bulkio::copy::{Report, Side, SideReport, TapeReport, Tuned};
+use bulkio::copy::{Buffered, Report, Side, SideReport, TapeReport, Tuned};
 use serde::Serialize;
 
 use crate::exit::Exit;
@@ -44,6 +44,8 @@ struct Json<'a> {
     depth: Option<u32>,
     /// `null` where the depth was fixed.
     tuned: Option<JsonTuned>,
+    /// `null` where there was none.
+    buffered: Option<JsonBuffered>,
     durable_bytes: u64,
     synced: bool,
     interrupted: bool,
@@ -80,6 +82,20 @@ impl JsonTuned {
             found_after_seconds: tuned.found_after.map(|time| time.as_secs_f64()),
             steps: tuned.steps,
         }
+    }
+}
+
+/// What a buffer did.
+#[derive(Serialize)]
+struct JsonBuffered {
+    bytes: u64,
+    starts: u64,
+    filled_max_bytes: u64,
+}
+
+impl JsonBuffered {
+    const fn of(buffered: &Buffered) -> Self {
+        Self { bytes: buffered.len, starts: buffered.starts, filled_max_bytes: buffered.filled_max }
     }
 }
 
@@ -165,6 +181,7 @@ pub(crate) fn json(
         block_bytes: report.map(|report| report.block_len),
         depth: report.map(|report| report.depth),
         tuned: report.and_then(|report| report.tuned.as_ref()).map(JsonTuned::of),
+        buffered: report.and_then(|report| report.buffered.as_ref()).map(JsonBuffered::of),
         durable_bytes: report.map_or(0, |report| report.durable_bytes),
         synced: report.is_some_and(|report| report.synced),
         interrupted: matches!(exit, Exit::Signal(_)) || report.is_some_and(|report| report.interrupted),
@@ -240,6 +257,15 @@ pub(crate) fn human_lines(report: &Report, sidecar: Option<&Written>) -> String 
     );
     if let Some(Tuned { depth, found_after: Some(after), steps, .. }) = &report.tuned {
         let _ = writeln!(text, "  depth {depth} found in {:.1} s, {steps} measured", after.as_secs_f64());
+    }
+    if let Some(Buffered { len, starts, filled_max, .. }) = &report.buffered {
+        let _ = writeln!(
+            text,
+            "  buffer of {}, {} of it filled at most; writing began {}",
+            human(*len),
+            human(*filled_max),
+            times(*starts),
+        );
     }
     for refused in &report.engine.refused {
         let _ = writeln!(text, "  {} is not used: {}", refused.kind, refused.reason);

@@ -110,6 +110,7 @@ impl Pipeline<'_> {
         }
         .report();
         self.tell_tuned(&mut report);
+        report.buffered = self.buffered();
         report
     }
 }

@@ -10,6 +10,8 @@
 //! Slots that are written go to another core first where digests are wanted (`beside`, `digest`), and what is at the destination is
 //! read back past the caches and held against them (`verify`, `reading`). Two ends are compared the same way (`compare`).
 //!
+//! Reads go ahead of writes as far as there are slots; where a buffer is wanted, writing waits for its marks (`buffer`, `gate`).
+//!
 //! A tape has no bytes at positions, and takes one command at a time: copies with one are in `tape`.
 //!
 //! What a copy would do is shown before anything moves by [`plan()`] (`preview`), from the same parts.
@@ -17,6 +19,7 @@
 //! What was moved how, and why not better, is in the [`Report`].
 
 mod beside;
+mod buffer;
 mod capture;
 mod compare;
 mod created;
@@ -26,6 +29,7 @@ mod ends;
 mod error;
 mod feed;
 mod finish;
+mod gate;
 mod geometry;
 mod map;
 mod narrow;
@@ -56,6 +60,7 @@ use crate::device::tape::is_tape;
 
 pub use crate::device::DirectMode;
 pub use crate::engine::EngineChoice;
+pub use buffer::{Buffered, Buffering};
 pub use capture::{
     AudioCopy, Container, LOSSES_MAX, Loss, LossReason, StreamCopy, StreamEvent, StreamProgress,
     StreamReport, VideoCopy,

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use super::buffer::Buffering;
 use super::capture::{StreamCopy, StreamEvent, StreamProgress};
 use super::overwrite::Overwrite;
 use super::setting::{BLOCK_LEN, Setting};
@@ -60,6 +61,9 @@ pub struct CopyOptions {
     pub hash: Option<HashRequest>,
     /// Whether the destination is read back past every cache of the kernel, and compared; needs [`sync`](Self::sync) and a destination with positions.
     pub verify: bool,
+    /// Memory between both ends, with watermarks; `None` is what the depth needs, and whatever is there is written. Not with a tape or a device with a
+    /// clock, which have buffers of their own.
+    pub buffer: Option<Buffering>,
     /// What concerns tapes.
     pub tape: TapeCopy,
     /// What concerns video grabbers and sound devices.
@@ -93,6 +97,7 @@ impl Default for CopyOptions {
             rescue: RescueOptions::default(),
             hash: None,
             verify: false,
+            buffer: None,
             tape: TapeCopy::default(),
             stream: StreamCopy::default(),
         }
@@ -129,6 +134,7 @@ impl CopyOptions {
         if let Setting::Fixed(depth) = self.depth {
             range("depth", depth.into(), 1, SIDE_DEPTH_MAX.into())?;
         }
+        self.buffer.as_ref().map_or(Ok(()), Buffering::check)?;
         self.rescue.check()?;
         if self.rescue.map.is_some() && !self.sync {
             return Err(CopyError::MapNeedsSync);
@@ -145,9 +151,10 @@ impl CopyOptions {
         Ok(())
     }
 
-    /// Refuses digests where a copy makes none: `why` is what the copy is with.
-    pub(super) fn check_no_digests(&self, why: &'static str) -> Result<(), CopyError> {
-        let set = [("--hash", self.hash.is_some()), ("--verify", self.verify)];
+    /// Refuses what only copies between files, disks and pipes have: `why` is what the copy is with.
+    pub(super) fn check_plain(&self, why: &'static str) -> Result<(), CopyError> {
+        let set =
+            [("--hash", self.hash.is_some()), ("--verify", self.verify), ("--buffer", self.buffer.is_some())];
         match set.into_iter().find(|(_, set)| *set) {
             Some((what, _)) => Err(CopyError::StreamUnfit { what, why }),
             None => Ok(()),

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use scatterlist::{CpuAddr, Direction, Fault, Lease, Outcome, Position, Request, Status};
 
 use super::beside::Beside;
+use super::buffer::Buffer;
 use super::digest::Digests;
 use super::edges::Edges;
 use super::ends::Ends;
@@ -69,6 +70,8 @@ pub(super) struct Pipeline<'a> {
     /// The most that is left out behind a read that failed, in bytes.
     pub(super) leave_out_bound: u64,
     pub(super) tuner: Tuner,
+    /// Where writing waits for watermarks.
+    pub(super) buffer: Option<Buffer>,
     /// Makes digests of what is written, where some are wanted.
     pub(super) digesting: Option<Beside<Digests>>,
     /// Nothing more can be read before digests are made of what was written.
@@ -133,9 +136,10 @@ impl<'a> Pipeline<'a> {
         let geometry = &ends.geometry;
         let tuner = tuning::tuner(ends, options);
         let digests = Digests::wanted(options.hash.map(|hash| hash.algorithm), options.verify);
-        let slots = tuning::first_slots(ends, tuner.depth(), digests.is_some());
+        let slots = tuning::first_slots(ends, options, tuner.depth(), digests.is_some());
         let usable = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
         let pool = Slots::new(usable(geometry.slot_len), usable(slots))?;
+        let buffer = options.buffer.map(|wanted| Buffer::new(wanted, pool.len(), geometry.slot_len));
         let mut engine = Engine::new(EngineOptions {
             kind: options.engine,
             // Both sides, and what is done beside: an end that is ragged, a flush for the map.
@@ -146,7 +150,7 @@ impl<'a> Pipeline<'a> {
             log: cfg!(test),
             ..EngineOptions::default()
         })?;
-        let slots_max = tuning::slots_under_way(tuner.depth_max(), true);
+        let slots_max = tuning::slots_under_way(tuner.depth_max(), true).max(pool.len());
         let digesting = digests.map(|digests| digest::start(digests, slots_max, &mut engine)).transpose()?;
         let (source, destination) = (&*ends.source, &*ends.destination);
         let read_bounce = bounce_of(ends, Side::Source);
@@ -181,6 +185,7 @@ impl<'a> Pipeline<'a> {
             edges: Edges::default(),
             leave_out_bound: 0,
             tuner,
+            buffer,
             digesting,
             starved: false,
             any_order: !destination.is_stream(),
@@ -309,7 +314,9 @@ impl<'a> Pipeline<'a> {
     }
 
     fn write_more(&mut self) {
-        while self.state.writes < self.tuner.depth()
+        // The marks are looked at whether or not there is room for a write: a pause begins with the last one before it.
+        while self.may_write()
+            && self.state.writes < self.tuner.depth()
             && let Some(filled) = self.state.filled.pop_front()
         {
             self.write(filled);

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    CopyError, CopyFailure, Digest, HashAlgorithm, RescueReport, StreamReport, TapeReport, Tuned, Verified,
+    Buffered, CopyError, CopyFailure, Digest, HashAlgorithm, RescueReport, StreamReport, TapeReport, Tuned,
+    Verified,
 };
 use crate::engine::{EngineReport, Registration};
 use crate::pages::{PageKind, PagePool};
@@ -34,6 +35,8 @@ pub struct Report {
     pub depth: u32,
     /// What it found about the depth; `None` where that was fixed.
     pub tuned: Option<Tuned>,
+    /// What the buffer did; `None` where none was asked for.
+    pub buffered: Option<Buffered>,
     /// Bytes that are durable, from the start of the range; 0 where nobody asked or the destination is a stream.
     pub durable_bytes: u64,
     /// Whether the destination was made durable.
@@ -87,6 +90,7 @@ impl Closing<'_> {
             block_len,
             depth,
             tuned: None,
+            buffered: None,
             durable_bytes: if synced { bytes } else { 0 },
             synced,
             interrupted,

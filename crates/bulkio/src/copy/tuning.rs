@@ -47,12 +47,15 @@ pub(super) fn slots_under_way(depth: u32, digests: bool) -> usize {
 }
 
 /// Returns how many slots a copy begins with: no more than it has chunks.
-pub(super) fn first_slots(ends: &Ends, depth: u32, digests: bool) -> u64 {
+pub(super) fn first_slots(ends: &Ends, options: &CopyOptions, depth: u32, digests: bool) -> u64 {
     let chunks = match ends.len.or(ends.len_max) {
         Some(len) => len.div_ceil(ends.geometry.slot_len).saturating_add(1),
         None => u64::MAX,
     };
-    let under_way = u64::try_from(slots_under_way(depth, digests)).unwrap_or(u64::MAX);
+    let under_way = match &options.buffer {
+        Some(buffer) => buffer.slots(ends.geometry.slot_len),
+        None => u64::try_from(slots_under_way(depth, digests)).unwrap_or(u64::MAX),
+    };
     chunks.min(under_way).saturating_add(EDGE_SLOTS)
 }
 
@@ -60,7 +63,10 @@ impl Pipeline<'_> {
     /// Says whether one more chunk may be under way.
     pub(super) fn has_room(&self) -> bool {
         let edges = usize::try_from(EDGE_SLOTS).unwrap_or(1);
-        let most = slots_under_way(self.tuner.depth(), self.digesting.is_some());
+        let most = match &self.buffer {
+            Some(buffer) => buffer.slots().max(1),
+            None => slots_under_way(self.tuner.depth(), self.digesting.is_some()),
+        };
         self.pool.taken() < most.min(self.pool.len().saturating_sub(edges))
     }
 
@@ -74,7 +80,10 @@ impl Pipeline<'_> {
             return;
         }
         let edges = usize::try_from(EDGE_SLOTS).unwrap_or(1);
-        let slots = slots_under_way(self.tuner.depth(), self.digesting.is_some());
+        let slots = match &self.buffer {
+            Some(buffer) => buffer.slots(),
+            None => slots_under_way(self.tuner.depth(), self.digesting.is_some()),
+        };
         if let Err(why) = self.pool.grow(slots.saturating_add(edges)) {
             let depth = self.pool.len().saturating_sub(edges) / slots_under_way(1, self.digesting.is_some());
             let wanted = self.tuner.depth();

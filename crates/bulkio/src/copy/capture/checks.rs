@@ -23,7 +23,7 @@ pub(super) fn positions(options: &CopyOptions) -> Result<(), CopyError> {
         return Err(CopyError::TapeOption { what });
     }
     check_kind(options, "a device with a clock")?;
-    options.check_no_digests("is for files, disks and pipes, and one end is a device with a clock")?;
+    options.check_plain("is for files, disks and pipes, and one end is a device with a clock")?;
     let why =
         "counts bytes, and a stream with a clock has none at positions: --frames or --duration say how much";
     let set = [("--skip", options.skip > 0), ("--count", options.count.is_some())];

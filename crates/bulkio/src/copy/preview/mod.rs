@@ -347,7 +347,7 @@ impl PlannedLayout {
             requests: ends.len.map(|len| geometry.chunks(len)),
             depth: tuner.depth(),
             depth_max: tuner.depth_max(),
-            pool_bytes: first_slots(ends, tuner.depth(), options.hash.is_some() || options.verify)
+            pool_bytes: first_slots(ends, options, tuner.depth(), options.hash.is_some() || options.verify)
                 .saturating_mul(geometry.slot_len),
             first: Vec::new(),
             last: Vec::new(),

@@ -12,7 +12,6 @@ mod checks;
 mod drain;
 mod ending;
 mod feed;
-mod gate;
 mod layout;
 mod options;
 mod reader;
@@ -31,6 +30,7 @@ pub use options::{TapeCopy, TapeFiles};
 pub use side::TapeReport;
 
 use super::finish::told;
+use super::gate::Marks;
 use super::options::{CopyOptions, End, Observer, Phase};
 use super::pipeline::{WAIT, wants_command_ring};
 use super::target::Target;
@@ -44,7 +44,6 @@ use checks::{block_len, check_blocks, check_direct, check_no_bytes, name_of_file
 use drain::{Drain, Targets};
 use ending::{Summary, finish};
 use feed::Feed;
-use gate::Marks;
 use layout::Layout;
 use reader::Reading;
 use ring::{Ring, StopAtEnd};
@@ -75,8 +74,8 @@ pub(super) fn copy(
         let what = options.tape.needs_tape()?;
         return Some(Err(CopyError::TapeOption { what }.into()));
     }
-    let no_digests = options.check_no_digests("is for files, disks and pipes, and one end is a tape");
-    if let Err(error) = no_digests {
+    let not_plain = options.check_plain("is for files, disks and pipes, and one end is a tape");
+    if let Err(error) = not_plain {
         return Some(Err(error.into()));
     }
     let open = |end, access| match end {

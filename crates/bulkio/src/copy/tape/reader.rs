@@ -5,7 +5,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::gate::{Marks, ReadGate};
+use super::super::gate::{Marks, ReadGate};
 use super::options::TapeFiles;
 use super::ring::{Chunk, DoneAtEnd, Item, Ring, Run, add_blocks};
 use super::side::{Ended, TapeSide};

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::gate::{Gate, ReadGate};
+use super::super::gate::{Gate, ReadGate};
 use crate::engine::Remote;
 use crate::pages::{PagePool, Slot};
 
@@ -236,7 +236,7 @@ impl Run {
 
 #[cfg(test)]
 mod tests {
-    use super::super::gate::Marks;
+    use super::super::super::gate::Marks;
     use super::*;
     use crate::pages::PoolOptions;
 

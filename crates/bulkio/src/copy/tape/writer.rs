@@ -5,7 +5,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::gate::{Gate, Marks};
+use super::super::gate::{Gate, Marks};
 use super::ring::{Chunk, DoneAtEnd, Item, Ring, Run, StopAtEnd};
 use super::side::{Ended, TapeSide};
 use crate::device::tape::{BlockMode, Tape, TapeError};

@@ -1,4 +1,4 @@
-//! [`Gate`]: when a tape runs and when it stands.
+//! [`Gate`]: when a tape, or any destination behind a buffer with watermarks, runs and when it stands.
 //!
 //! A drive that runs out of data must stop, go back and start anew, which takes longer than what it waited for. So it starts only when the buffer is
 //! full to a mark, and runs until it is empty to another one. Pure: it counts slots and knows no clock.
