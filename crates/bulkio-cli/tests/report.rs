@@ -198,11 +198,27 @@ fn keys(value: &Value) -> Vec<&str> {
 }
 
 #[test]
+fn a_buffer_is_told() {
+    let pair = or_skip!("a_buffer_is_told", Pair::new(8 * MIB));
+    let flags = ["--buffer", "4M", "--buffer-start", "75", "--buffer-pause", "25", "--bs", "1M"];
+    let report = pair.copy(&flags);
+    pair.assert_identical();
+    assert_eq!(keys(&report["buffered"]), ["bytes", "filled_max_bytes", "starts"]);
+    assert_eq!(number(&report, "buffered/bytes"), 4 * MIB);
+    assert!(
+        number(&report, "buffered/filled_max_bytes") >= 3 * MIB && number(&report, "buffered/starts") > 0
+    );
+    let output = succeed(bulkio(["copy"]).arg(&pair.from).arg(&pair.to).args(flags));
+    assert!(said(&output).contains("buffer of 4.0 MiB"), "{}", said(&output));
+}
+
+#[test]
 fn json_has_the_documented_fields() {
     let pair = or_skip!("json_has_the_documented_fields", Pair::new(MIB + 1));
     let report = pair.copy(&["--direct", "never"]);
     let top = [
         "block_bytes",
+        "buffered",
         "bytes",
         "bytes_per_second",
         "depth",
