@@ -8,6 +8,7 @@ mod audio_command;
 mod command;
 #[path = "../common/mod.rs"]
 mod common;
+mod cookbook;
 mod depth;
 mod dm;
 mod doors;
@@ -20,6 +21,8 @@ mod nvme_commands;
 mod nvme_fio;
 mod nvme_removed;
 mod oracle;
+#[path = "../recipes/mod.rs"]
+mod recipes;
 mod rescue;
 #[path = "../../../bulkio-cli/tests/residency/mod.rs"]
 mod residency;

@@ -42,7 +42,7 @@ pub(crate) fn ready(node: &str, block: u32) {
 }
 
 /// Writes files of blocks by plain calls, a filemark behind each, from the beginning.
-fn fill(node: &str, files: &[Vec<Vec<u8>>]) {
+pub(crate) fn fill(node: &str, files: &[Vec<Vec<u8>>]) {
     ready(node, 0);
     for blocks in files {
         // Closing writes the filemark.
@@ -69,7 +69,7 @@ pub(crate) fn dump(node: &str, files: usize, longest: usize) -> Vec<Option<Vec<u
 }
 
 /// Blocks of `len` bytes that hold `bytes`, the last one shorter.
-fn blocks(bytes: &[u8], len: usize) -> Vec<Vec<u8>> {
+pub(crate) fn blocks(bytes: &[u8], len: usize) -> Vec<Vec<u8>> {
     bytes.chunks(len).map(<[u8]>::to_vec).collect()
 }
 
