@@ -60,8 +60,10 @@ fn disk(node: &str) -> Vec<u8> {
     output.stdout
 }
 
-/// Bytes of which no two sectors are alike, other ones for each seed.
+/// Bytes of which no two sectors are alike, other ones for each seed: noise that repeats itself, so that emulation is not busy with making or
+/// packing it, with the number of the sector at the start of each.
 fn bytes(seed: u64, len: usize) -> Vec<u8> {
+    const NOISE_LEN: usize = 16 << 10;
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut word = || {
         // Marsaglia, "Xorshift RNGs": 13, 7, 17.
@@ -70,7 +72,13 @@ fn bytes(seed: u64, len: usize) -> Vec<u8> {
         state ^= state << 17;
         state.to_le_bytes()
     };
-    (0..len.div_ceil(8)).flat_map(|_| word()).take(len).collect()
+    let noise: Vec<u8> = (0..NOISE_LEN / 8).flat_map(|_| word()).collect();
+    let mut bytes = noise.repeat(len.div_ceil(NOISE_LEN));
+    for (number, sector) in (0_u64..).zip(bytes.chunks_exact_mut(512)) {
+        sector[..8].copy_from_slice(&number.to_le_bytes());
+    }
+    bytes.truncate(len);
+    bytes
 }
 
 fn disk_with(node: &str, seed: u64) {
