@@ -96,7 +96,7 @@ impl Pipeline<'_> {
     pub(super) fn may_write(&mut self) -> bool {
         // Without a read in flight nothing more comes before something is written: the source has ended, or there is no room.
         let is_all = self.state.reads == 0 || self.state.ends();
-        let filled = self.state.filled.len();
+        let filled = self.state.waiting();
         self.buffer.as_mut().is_none_or(|buffer| {
             buffer.filled_max = buffer.filled_max.max(filled);
             buffer.gate.may_run(filled, is_all)

@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use scatterlist::{Direction, Fault, Outcome, Position, Status};
 
-use super::Side;
+use super::fan::Peer;
 use super::geometry::{Geometry, Place};
 use super::options::Observer;
 use super::pipeline::{Pipeline, clear};
@@ -65,16 +65,25 @@ impl Edges {
 impl Pipeline<'_> {
     /// Writes the ragged ends that were put aside.
     pub(super) fn write_edges(&mut self, observer: &mut dyn Observer) {
-        for edge in core::mem::take(&mut self.edges.edges) {
-            let asked = u64::try_from(edge.bytes.len()).unwrap_or(u64::MAX);
-            match self.write_edge(&edge, observer) {
-                Ok(reason) => self.state.destination.count_bounced(asked, reason),
-                Err(fault) => {
-                    self.state.unwrote(edge.at, asked);
-                    if let Some(fault) = fault {
-                        let outcome = Outcome { asked, done: 0, fault: Some(fault) };
-                        self.transfer_failed(Side::Destination, edge.at, edge.position, outcome, fault);
-                    }
+        for number in 0..self.state.writings.len() {
+            for edge in core::mem::take(&mut self.state.writings.at_mut(number).edges.edges) {
+                // Nothing more goes to one that was dropped.
+                if !self.state.writings.at(number).is_dropped() {
+                    self.settle_edge(number, &edge, observer);
+                }
+            }
+        }
+    }
+
+    fn settle_edge(&mut self, number: usize, edge: &Edge, observer: &mut dyn Observer) {
+        let asked = u64::try_from(edge.bytes.len()).unwrap_or(u64::MAX);
+        match self.write_edge(number, edge, observer) {
+            Ok(reason) => self.state.writings.at_mut(number).side.count_bounced(asked, reason),
+            Err(fault) => {
+                self.state.unwrote(number, edge.at, asked);
+                if let Some(fault) = fault {
+                    let outcome = Outcome { asked, done: 0, fault: Some(fault) };
+                    self.transfer_failed(Peer::Destination(number), edge.at, edge.position, outcome, fault);
                 }
             }
         }
@@ -83,31 +92,35 @@ impl Pipeline<'_> {
     /// Returns how the bytes went, or the fault; `None` where it is recorded already.
     fn write_edge(
         &mut self,
+        number: usize,
         edge: &Edge,
         observer: &mut dyn Observer,
     ) -> Result<&'static str, Option<Fault>> {
         let len = u64::try_from(edge.bytes.len()).unwrap_or(u64::MAX);
-        let Place { position: start, len: block, .. } = self.ends.geometry.blocks_around(edge.position, len);
+        let unit = self.ends.destinations.at(number).unit;
+        let Place { position: start, len: block, .. } = unit.blocks_around(edge.position, len);
         let before = edge.position.saturating_sub(start);
 
+        let writing = self.state.writings.at(number);
+        let (to, to_buffered) = (writing.to, writing.to_buffered);
         let slot = self.spare_slot().ok_or(None)?;
         let unreadable = Status::Errno(rustix::io::Errno::BADF.raw_os_error().unsigned_abs());
         let single = |file, direction, position, len| {
             let position = Position::At(position);
-            Single { side: Side::Destination, file, direction, position, slot_offset: 0, len }
+            Single { peer: Peer::Destination(number), file, direction, position, slot_offset: 0, len }
         };
-        let read = single(self.to, Direction::FromDevice, start, block);
+        let read = single(to, Direction::FromDevice, start, block);
         let (mut slot, outcome) = self.transfer_one(slot, read, observer).ok_or(None)?;
         let (write, reason) = match outcome.fault {
             None => {
                 // Past the end of a file there are zeros.
                 clear(&mut slot, outcome.done, block.saturating_sub(outcome.done));
                 put(&mut slot, before, &edge.bytes);
-                (single(self.to, Direction::ToDevice, start, block), REASON)
+                (single(to, Direction::ToDevice, start, block), REASON)
             }
             Some(fault) if fault.status == unreadable => {
                 put(&mut slot, 0, &edge.bytes);
-                (single(self.to_buffered, Direction::ToDevice, edge.position, len), REASON_CACHE)
+                (single(to_buffered, Direction::ToDevice, edge.position, len), REASON_CACHE)
             }
             Some(fault) => return Err(Some(fault)),
         };

@@ -1,7 +1,7 @@
 //! Opening both ends and checking everything that can be checked before a byte is written.
 //!
-//! The order matters: the source first, then the destination (which is only opened, not truncated), then the
-//! checks that need both. A destination file that this copy created is removed again when it is refused.
+//! The order matters: the source first, then the destinations (which are only opened, not truncated), then the
+//! checks that need both. A destination file that this copy created is removed again when it is refused. `fan` has what several destinations need.
 
 use std::io;
 use std::ops::Range;
@@ -13,6 +13,7 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use super::created::Created;
+use super::fan::{self, Destination, Fan, Share};
 use super::geometry::{Geometry, Unit, congruent};
 use super::options::{CopyOptions, End, Observer};
 use super::verify::ReadBack;
@@ -28,40 +29,57 @@ use crate::probe::{Kind, Probe, probe_fd};
 #[derive(Debug)]
 pub(super) struct Ends {
     pub(super) source: Box<dyn Device>,
-    pub(super) destination: Box<dyn Device>,
+    pub(super) destinations: Fan<Destination>,
     pub(super) geometry: Geometry,
     /// Bytes of the range, where they are known.
     pub(super) len: Option<u64>,
     /// The most bytes of the range, where the source does not say how many it has.
     pub(super) len_max: Option<u64>,
-    /// Bytes that the destination file holds and keeps, truncation taken into account.
-    pub(super) kept_len: u64,
-    /// Why one side goes through the page cache although it has direct I/O: the two positions do not agree.
-    pub(super) incongruent: Option<(Side, String)>,
-    /// The destination, open for reading back, where that is wanted.
-    pub(super) read_back: Option<ReadBack>,
-    /// Removes a created destination unless the copy begins.
-    pub(super) created: Option<Created>,
+    /// Why the source goes through the page cache although it has direct I/O: the positions do not agree.
+    source_unfit: Option<String>,
     pub(super) notes: Vec<String>,
+}
+
+impl Ends {
+    /// Why the bytes of the source are copied on the way; `None` where they move directly.
+    pub(super) fn read_bounce(&self) -> Option<String> {
+        let refused = || self.source.routes().direct().err().map(|why| why.to_string());
+        self.source_unfit.clone().or_else(refused)
+    }
 }
 
 pub(super) fn open(
     source: End<'_>,
-    destination: End<'_>,
+    destinations: &[End<'_>],
     options: &CopyOptions,
     observer: &mut dyn Observer,
 ) -> Result<Ends, CopyError> {
     let mut notes = Vec::new();
     let source = open_source_end(source, options)?;
-    let (destination, created) = open_destination_end(destination, options, observer, &mut notes)?;
+    let opened = fan::open(destinations, options, observer, &mut notes)?;
 
     let len = range_len(&*source, options)?;
-    if let Some(refused) = refusals(&*source, &*destination, options, len).into_iter().next() {
-        return Err(refused);
+    for (destination, _) in opened.iter() {
+        if let Some(refused) = refusals(&*source, &**destination, options, len).into_iter().next() {
+            return Err(refused);
+        }
     }
-    let read_back = options.verify.then(|| ReadBack::open(&*destination, options)).transpose()?;
-    let mut ends = Ends { read_back, ..assemble(source, destination, options, len, (created, notes))? };
-    overwrite::ask(&*ends.destination, observer, &mut ends.notes)?;
+    fan::check_apart(&opened, options, len)?;
+    let read_backs = opened.try_map(|(destination, _)| {
+        options.verify.then(|| ReadBack::open(&**destination, options)).transpose()
+    })?;
+    let mut ends = assemble(source, opened, options, len, notes)?;
+    let is_several = ends.destinations.is_several();
+    ends.destinations = ends
+        .destinations
+        .zip_with(read_backs, |destination, read_back| Destination { read_back, ..destination });
+    for destination in ends.destinations.iter() {
+        let mut notes = Vec::new();
+        overwrite::ask(&*destination.device, observer, &mut notes)?;
+        let path = destination.path().display();
+        let named = notes.into_iter().map(|note| if is_several { format!("{path}: {note}") } else { note });
+        ends.notes.extend(named);
+    }
     Ok(ends)
 }
 
@@ -89,6 +107,11 @@ pub(super) fn refusals(
     refusals
 }
 
+/// Returns the bytes that a copy changes in a destination.
+pub(super) fn written_range(destination: &dyn Device, options: &CopyOptions, len: Option<u64>) -> Range<u64> {
+    Ranges::new(options, len, destination).destination
+}
+
 fn check_ranges(
     source: &dyn Device,
     destination: &dyn Device,
@@ -104,41 +127,37 @@ fn check_ranges(
 /// Lays the range over slots, and puts everything together.
 pub(super) fn assemble(
     source: Box<dyn Device>,
-    destination: Box<dyn Device>,
+    destinations: Fan<(Box<dyn Device>, Option<Created>)>,
     options: &CopyOptions,
     len: Option<u64>,
-    (created, mut notes): (Option<Created>, Vec<String>),
+    mut notes: Vec<String>,
 ) -> Result<Ends, CopyError> {
-    source.limits().stack_memory(destination.limits().memory()).map_err(|why| CopyError::Memory {
-        source_path: source.path().to_owned(),
-        destination_path: destination.path().to_owned(),
-        why,
-    })?;
-    let (geometry, incongruent) = lay_out(&*source, &*destination, options, len)?;
+    let mut together = *source.limits();
+    for (destination, _) in destinations.iter() {
+        together = together.stack_memory(destination.limits().memory()).map_err(|why| CopyError::Memory {
+            source_path: source.path().to_owned(),
+            destination_path: destination.path().to_owned(),
+            why,
+        })?;
+    }
+    let (geometry, source_unfit, shares) = lay_out(&*source, &destinations, options, len)?;
     if let Some(wanted) = options.block_len.fixed()
         && geometry.slot_len > wanted
     {
         notes.push(format!(
-            "requests are {} bytes instead of {wanted}, a multiple of what both ends need",
-            geometry.slot_len
+            "requests are {} bytes instead of {wanted}, a multiple of what {} ends need",
+            geometry.slot_len,
+            if destinations.is_several() { "all" } else { "both" }
         ));
     }
-    let kept_len = match destination.class() {
-        Class::File if options.truncate => options.seek.min(destination.len_bytes().unwrap_or(0)),
-        _ => destination.len_bytes().unwrap_or(0),
-    };
-    Ok(Ends {
-        source,
-        destination,
-        geometry,
-        len,
-        len_max: options.count,
-        kept_len,
-        incongruent,
-        read_back: None,
-        created,
-        notes,
-    })
+    let destinations = destinations.zip_with(shares, |(device, created), Share { unit, unfit }| {
+        let kept_len = match device.class() {
+            Class::File if options.truncate => options.seek.min(device.len_bytes().unwrap_or(0)),
+            _ => device.len_bytes().unwrap_or(0),
+        };
+        Destination { device, unit, kept_len, unfit, read_back: None, created }
+    });
+    Ok(Ends { source, destinations, geometry, len, len_max: options.count, source_unfit, notes })
 }
 
 pub(super) fn open_source_end(end: End<'_>, options: &CopyOptions) -> Result<Box<dyn Device>, CopyError> {
@@ -183,6 +202,7 @@ pub(super) fn source_of(
     Ok(device_of(Arc::new(fd), probe, options.direct, false, stream))
 }
 
+/// Opens a destination, not truncated, and holds it against what it is expected to be.
 pub(super) fn open_destination_end(
     end: End<'_>,
     options: &CopyOptions,
@@ -314,38 +334,49 @@ pub(super) fn require_direct_of(
     }
 }
 
+/// Returns the layout, why the source goes through the page cache in it, and what each destination gets.
 fn lay_out(
     source: &dyn Device,
-    destination: &dyn Device,
+    destinations: &Fan<(Box<dyn Device>, Option<Created>)>,
     options: &CopyOptions,
     len: Option<u64>,
-) -> Result<(Geometry, Option<(Side, String)>), CopyError> {
+) -> Result<(Geometry, Option<String>, Fan<Share>), CopyError> {
     let (skip, seek) = (options.skip, options.seek);
+    // The stacked memory limits were fine, so the units are: positions of both sides are what is left.
+    let no_layout = || CopyError::DirectIncongruent { skip, seek, unit: u64::MAX };
     let unit = |device: &dyn Device| match direct_unit(device) {
-        None if device.routes().direct().is_err() => Some(Unit::BYTE),
-        unit => unit,
+        None if device.routes().direct().is_err() => Ok(Unit::BYTE),
+        unit => unit.ok_or_else(no_layout),
     };
     let len = len.or(options.count);
-    let chosen = || setting::block_len(source.limits(), destination.limits(), len);
+    let chosen = || {
+        let limits = destinations.iter().map(|(device, _)| device.limits());
+        setting::block_len(source.limits(), limits, len)
+    };
     let block_len = options.block_len.fixed().unwrap_or_else(chosen);
-    let lay = |from, to| Geometry::new(skip, seek, from, to, block_len, len);
-    // The stacked memory limits were fine, so the units are: positions of both sides are what is left.
-    let no_layout = CopyError::DirectIncongruent { skip, seek, unit: u64::MAX };
-    let Some((from, to)) = unit(source).zip(unit(destination)) else { return Err(no_layout) };
+    let lay = |from, to| Geometry::new(skip, seek, from, to, block_len, len).ok_or_else(no_layout);
+    let from = unit(source)?;
+    let (to, mut shares) = fan::lay(&destinations.try_map(|(device, _)| unit(&**device))?);
+    for ((device, _), share) in destinations.iter().zip(shares.iter()) {
+        // Commands have no page cache to go through, and who demands direct I/O wants none.
+        if share.unfit.is_some() {
+            require_direct_of(Side::Destination, &**device, share.unfit.as_deref(), options)?;
+        }
+    }
     let agree = from == Unit::BYTE || to == Unit::BYTE || congruent(skip, seek, from.start);
     if agree {
-        return lay(from, to).map(|geometry| (geometry, None)).ok_or(no_layout);
+        return Ok((lay(from, to)?, None, shares));
     }
     let unit = from.start;
-    let side = match (source.commands(), destination.commands()) {
-        (Some(_), Some(_)) => return Err(CopyError::CommandsIncongruent { skip, seek, unit }),
-        _ if options.direct == DirectMode::Require => {
-            return Err(CopyError::DirectIncongruent { skip, seek, unit });
-        }
-        (Some(_), None) => Side::Destination,
-        (None, _) => Side::Source,
-    };
-    let (from, to) = if side == Side::Source { (Unit::BYTE, to) } else { (from, Unit::BYTE) };
     let why = format!("source byte {skip} and destination byte {seek} differ modulo {unit}");
-    lay(from, to).map(|geometry| (geometry, Some((side, why)))).ok_or(no_layout)
+    let commands_to = destinations.iter().any(|(device, _)| device.commands().is_some());
+    match (source.commands(), commands_to) {
+        (Some(_), true) => Err(CopyError::CommandsIncongruent { skip, seek, unit }),
+        _ if options.direct == DirectMode::Require => Err(CopyError::DirectIncongruent { skip, seek, unit }),
+        (Some(_), false) => {
+            shares.iter_mut().for_each(|share| share.give_up(&why));
+            Ok((lay(from, Unit::BYTE)?, None, shares))
+        }
+        (None, _) => Ok((lay(Unit::BYTE, to)?, Some(why), shares)),
+    }
 }

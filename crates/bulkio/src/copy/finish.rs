@@ -1,70 +1,96 @@
 //! The end of a copy: the length settled, bytes and name made durable, everything told.
 
+use scatterlist::Fault;
+
+use super::CopyError;
+use super::fan::{Destination, Peer};
 use super::options::{CopyOptions, Observer, Phase};
 use super::pipeline::{Pipeline, WAIT};
 use super::report::{Closing, Report, SideReport};
 use super::rescue::Rescue;
-use super::{CopyError, Side};
 use crate::device::Device;
 use crate::engine::{CommandRing, Completion, FlushKind};
 
 impl Pipeline<'_> {
-    /// Sets the length, makes the bytes and the name durable. Says whether that was done.
-    pub(super) fn finish(&mut self, options: &CopyOptions, observer: &mut dyn Observer) -> bool {
-        let destination = &*self.ends.destination;
+    /// Sets the length, makes the bytes and the name durable, at each destination that is left.
+    pub(super) fn finish(&mut self, options: &CopyOptions, observer: &mut dyn Observer) {
+        let ends = self.ends;
+        for (number, destination) in ends.destinations.iter().enumerate() {
+            let end = self.end_of(number, destination, options);
+            let settled = destination.device.settle_len(end, true);
+            // One that was dropped is cut to what it has, if it can be: why it was dropped is told already.
+            if let (Err(why), false) = (settled, self.state.writings.at(number).is_dropped()) {
+                let path = destination.path().to_owned();
+                let front = self.state.writings.at(number).front;
+                self.fail(Peer::Destination(number), front, CopyError::Prepare { path, why });
+            }
+        }
+        if options.sync && !ends.destinations.iter().all(|destination| destination.device.is_stream()) {
+            self.state.tell(observer, Phase::Flushing, true);
+            self.flush(observer);
+            if options.verify {
+                return self.state.tell_news(observer);
+            }
+        }
+        self.state.tell(observer, Phase::Done, true);
+    }
+
+    /// Returns where a destination ends.
+    fn end_of(&self, number: usize, destination: &Destination, options: &CopyOptions) -> u64 {
         // Without a byte there is no range: a kept file stays as long as it is, a truncated one ends where it was cut.
         let reached = match &self.state.rescue {
             Some(rescue) => rescue.reach(),
-            None => self.state.front,
+            None => self.state.writings.at(number).front,
         };
         let end = match reached {
-            0 if !options.truncate => self.ends.kept_len,
+            0 if !options.truncate => destination.kept_len,
             front => self.ends.geometry.seek.saturating_add(front),
         };
-        let settled = destination.settle_len(end.max(self.ends.kept_len), true);
-        if let Err(why) = settled {
-            self.state
-                .fail(self.state.front, CopyError::Prepare { path: destination.path().to_owned(), why });
-        }
-        if !options.sync || destination.is_stream() {
-            self.state.tell(observer, Phase::Done, true);
-            return false;
-        }
-        self.state.tell(observer, Phase::Flushing, true);
-        let synced = match self.flush(observer) {
-            Ok(()) => true,
-            Err(error) => {
-                self.state.fail(self.state.front, error);
-                false
-            }
-        };
-        if !options.verify {
-            self.state.tell(observer, Phase::Done, true);
-        }
-        synced
+        end.max(destination.kept_len)
     }
 
-    fn flush(&mut self, observer: &mut dyn Observer) -> Result<(), CopyError> {
-        let destination = &*self.ends.destination;
-        let path = || destination.path().to_owned();
-        self.engine.flush(self.to_buffered, FlushKind::All).map_err(|why| CopyError::Submit {
-            side: Side::Destination,
-            path: path(),
-            why,
-        })?;
-        loop {
-            match self.engine.wait_timeout(WAIT)? {
-                Some(Completion::Flush { fault: Some(fault), .. }) => {
-                    return Err(CopyError::Flush { path: path(), status: fault.status });
-                }
-                Some(Completion::Flush { fault: None, .. }) => break,
-                Some(other) => self.completed(other),
-                None => self.state.tell(observer, Phase::Flushing, true),
+    /// Flushes all destinations that are left, at once.
+    fn flush(&mut self, observer: &mut dyn Observer) {
+        let mut waiting = Vec::new();
+        for number in 0..self.state.writings.len() {
+            let writing = self.state.writings.at(number);
+            if writing.is_stream || writing.is_dropped() {
+                continue;
+            }
+            let file = writing.to_buffered;
+            match self.engine.flush(file, FlushKind::All) {
+                Ok(_) => waiting.push((number, file)),
+                Err(why) => self.refused(Peer::Destination(number), writing.front, why),
             }
         }
-        if self.ends.created.is_some() {
-            destination.sync_name().map_err(|why| CopyError::Prepare { path: path(), why })?;
+        while !waiting.is_empty() {
+            match self.engine.wait_timeout(WAIT) {
+                Ok(Some(Completion::Flush { file, fault, .. })) => {
+                    let place = waiting.iter().position(|(_, flushed)| *flushed == file);
+                    let Some((number, _)) = place.map(|place| waiting.swap_remove(place)) else { continue };
+                    if let Err(error) = self.flush_done(number, fault) {
+                        let front = self.state.writings.at(number).front;
+                        self.fail(Peer::Destination(number), front, error);
+                    }
+                }
+                Ok(Some(other)) => self.completed(other),
+                Ok(None) => self.state.tell(observer, Phase::Flushing, true),
+                Err(error) => return self.state.fail(self.state.front(), error.into()),
+            }
         }
+    }
+
+    /// A destination is flushed; a new one is durable with its name.
+    fn flush_done(&mut self, number: usize, fault: Option<Fault>) -> Result<(), CopyError> {
+        let destination = self.ends.destinations.at(number);
+        let path = || destination.path().to_owned();
+        if let Some(fault) = fault {
+            return Err(CopyError::Flush { path: path(), status: fault.status });
+        }
+        if destination.created.is_some() {
+            destination.device.sync_name().map_err(|why| CopyError::Prepare { path: path(), why })?;
+        }
+        self.state.writings.at_mut(number).synced = true;
         Ok(())
     }
 
@@ -72,7 +98,9 @@ impl Pipeline<'_> {
     fn notes(&self) -> Vec<String> {
         let mut notes = self.ends.notes.clone();
         notes.extend(self.state.notes.iter().cloned());
-        for (file, end) in [(self.from, &self.ends.source), (self.to, &self.ends.destination)] {
+        let writings = self.state.writings.iter().map(|writing| writing.to);
+        let destinations = writings.zip(self.ends.destinations.iter().map(|end| &end.device));
+        for (file, end) in std::iter::once((self.from, &self.ends.source)).chain(destinations) {
             let carried = end.commands().and_then(|_| self.engine.file_report(file));
             notes.extend(carried.map(|report| {
                 format!("the commands to {} were carried {}", end.path().display(), report.carrier)
@@ -88,11 +116,19 @@ impl Pipeline<'_> {
     fn is_complete(&self) -> bool {
         match &self.state.rescue {
             Some(rescue) => rescue.is_over(),
-            None => self.state.len == Some(self.state.front),
+            None => self.state.len == Some(self.state.front()),
         }
     }
 
-    pub(super) fn report(&self, synced: bool) -> Report {
+    pub(super) fn report(&self) -> Report {
+        let sides = self.state.writings.iter().zip(self.ends.destinations.iter());
+        let mut sides = sides.map(|(writing, end)| (writing, told(&writing.side, &*end.device))).peekable();
+        let first = &self.state.writings.first().side;
+        let destination = sides.peek().map_or_else(|| first.clone(), |(_, side)| side.clone());
+        let destinations = match self.state.writings.is_several() {
+            true => sides.map(|(writing, side)| writing.report(side)).collect(),
+            false => Vec::new(),
+        };
         let mut report = Closing {
             bytes: self.state.written_bytes(),
             elapsed: self.state.started.elapsed(),
@@ -100,11 +136,12 @@ impl Pipeline<'_> {
             pool: self.pool.first(),
             block_len: self.ends.geometry.slot_len,
             depth: self.tuner.depth(),
-            synced,
+            synced: self.state.is_synced(),
             // A stop that came when everything was written interrupted nothing.
             interrupted: self.state.stopped && !self.is_complete(),
             source: told(&self.state.source, &*self.ends.source),
-            destination: told(&self.state.destination, &*self.ends.destination),
+            destination,
+            destinations,
             notes: self.notes(),
             rescue: self.state.rescue.as_ref().map(Rescue::report),
         }

@@ -25,6 +25,14 @@ impl Unit {
         let end = lcm(block, hard(LimitId::PieceLenAlign))?;
         Some(Self { start: lcm(end, hard(LimitId::AddrAlign))?, end })
     }
+
+    /// Returns the whole blocks around a ragged end.
+    pub(super) fn blocks_around(self, position: u64, len: u64) -> Place {
+        let before = position.checked_rem(self.start).unwrap_or(0);
+        let start = position.saturating_sub(before);
+        let end = up(position.saturating_add(len), self.end);
+        Place { position: start, slot_offset: 0, len: end.saturating_sub(start) }
+    }
 }
 
 /// The layout of a copy.
@@ -36,8 +44,6 @@ pub(super) struct Geometry {
     pub(super) seek: u64,
     /// Alignment of reads; [`Unit::BYTE`] where they go through the page cache.
     pub(super) source: Unit,
-    /// Alignment of writes, alike.
-    pub(super) destination: Unit,
     pub(super) slot_len: u64,
     /// The position that decides where chunks are cut: the start on the side that has blocks.
     anchor: u64,
@@ -66,7 +72,7 @@ pub(super) struct Place {
 }
 
 impl Geometry {
-    /// Lays out a range. `None` where the units have no common multiple within 64 bits.
+    /// Lays out a range; `destination` is a common multiple of the units of all destinations. `None` where the units have no common multiple within 64 bits.
     pub(super) fn new(
         skip: u64,
         seek: u64,
@@ -83,7 +89,7 @@ impl Geometry {
         let unit = lcm(lcm(source.start, source.end)?, lcm(destination.start, destination.end)?)?;
         let whole = len.map_or(block_len, |len| len.saturating_add(unit).min(block_len));
         let slot_len = whole.max(unit).checked_next_multiple_of(lcm(unit, SLOT_UNIT)?)?;
-        Some(Self { skip, seek, source, destination, slot_len, anchor, unit })
+        Some(Self { skip, seek, source, slot_len, anchor, unit })
     }
 
     /// Returns the chunk that starts at byte `at` of the range and ends at the next cut, or at `end`; `None` where nothing lies between.
@@ -143,34 +149,26 @@ impl Geometry {
     }
 
     /// Returns how a chunk of which `len` bytes are there is written. `kept` is the length of a file that the last block may be
-    /// padded in, nothing that stays lying behind; `None` for what is no file.
-    pub(super) fn laid(&self, chunk: &Chunk, len: u64, kept: Option<u64>) -> Laid {
-        let Write { head, middle, tail } = self.write(chunk, len);
+    /// padded in, nothing that stays lying behind; `None` for what is no file. `unit` is what the destination needs.
+    pub(super) fn laid(&self, chunk: &Chunk, len: u64, unit: Unit, kept: Option<u64>) -> Laid {
+        let Write { head, middle, tail } = self.write(chunk, len, unit);
         let end = tail.position.saturating_add(tail.len);
-        let pads = tail.len > 0 && self.destination != Unit::BYTE && kept.is_some_and(|kept| end >= kept);
+        let pads = tail.len > 0 && unit != Unit::BYTE && kept.is_some_and(|kept| end >= kept);
         if !pads {
             return Laid { place: middle, padding: 0, aside: [tail, head] };
         }
         // The last block of the file: written whole, zeros behind, and the file is cut to its length later.
-        let block_end = up(end, self.destination.end);
+        let block_end = up(end, unit.end);
         let place = Place { len: block_end.saturating_sub(middle.position), ..middle };
         Laid { place, padding: block_end.saturating_sub(end), aside: [Place { len: 0, ..tail }, head] }
     }
 
-    /// Returns the whole blocks around a ragged end of the destination.
-    pub(super) fn blocks_around(&self, position: u64, len: u64) -> Place {
-        let before = position.checked_rem(self.destination.start).unwrap_or(0);
-        let start = position.saturating_sub(before);
-        let end = up(position.saturating_add(len), self.destination.end);
-        Place { position: start, slot_offset: 0, len: end.saturating_sub(start) }
-    }
-
     /// Returns the destination's bytes of a chunk of which `len` bytes are there.
-    pub(super) fn write(&self, chunk: &Chunk, len: u64) -> Write {
+    pub(super) fn write(&self, chunk: &Chunk, len: u64, unit: Unit) -> Write {
         let from = self.seek.saturating_add(chunk.at);
         let to = from.saturating_add(len);
-        let first = up(from, self.destination.start).min(to);
-        let last = down(to, self.destination.end).max(first);
+        let first = up(from, unit.start).min(to);
+        let last = down(to, unit.end).max(first);
         let head = first.saturating_sub(from);
         Write {
             head: Place { position: from, slot_offset: chunk.slot_offset, len: head },
@@ -277,7 +275,7 @@ mod tests {
                 prop_assert_eq!(geometry.valid(&chunk, read.len), chunk.len);
                 prop_assert_eq!(geometry.valid(&chunk, 0), 0);
 
-                let write = geometry.write(&chunk, chunk.len);
+                let write = geometry.write(&chunk, chunk.len, destination);
                 let mut position = seek + at;
                 for place in [write.head, write.middle, write.tail] {
                     prop_assert_eq!(place.position, position);

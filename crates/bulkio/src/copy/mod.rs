@@ -1,8 +1,8 @@
-//! [`copy`]: one end to the other through one pool of pages.
+//! [`copy`]: one end to the other through one pool of pages; [`copy_all`]: to several others.
 //!
 //! The walk of a byte: both ends are opened and checked (`ends`, `created`) -> the range is laid over slots so that both ends'
 //! alignment holds (`geometry`), what is to be read is handed out in chunks (`feed`) -> a read is planned into a slot -> engine -> completion -> the write of the
-//! same slot is planned at the destination's own position -> engine -> completion -> the slot is free (`pipeline`). What could not be read is narrowed to its blocks (`narrow`), or gone around, with a map
+//! same slot is planned at the destination's own position -> engine -> completion -> the slot is free (`pipeline`), once all destinations are done with it (`fan`). What could not be read is narrowed to its blocks (`narrow`), or gone around, with a map
 //! that others go on from (`rescue`, `map`). Ragged ends of a
 //! direct destination are read, changed and written back (`edges`); then everything is made durable (`finish`). No other place
 //! holds bytes.
@@ -27,6 +27,7 @@ mod digest;
 mod edges;
 mod ends;
 mod error;
+mod fan;
 mod feed;
 mod finish;
 mod gate;
@@ -68,6 +69,7 @@ pub use capture::{
 pub use compare::{CompareOptions, Compared, Comparison, ComparisonFailure, DifferingRange, compare};
 pub use digest::{Digest, DigestParseError, HashAlgorithm, HashRequest};
 pub use error::{CopyError, CopyFailure, FailureClass, Side};
+pub use fan::{DESTINATIONS_MAX, DestinationFailure, DestinationReport};
 pub use map::{AREAS_MAX, AreaStatus, MapFileError, MapTextError, RecoveryMap, RescuePhase};
 pub use options::{Control, CopyOptions, End, Observer, Passthrough, Phase, Progress, Silent};
 pub use overwrite::Overwrite;
@@ -77,7 +79,7 @@ pub use rescue::{
     LOST_RANGES_MAX, LostBytes, LostRange, MapOptions, OnError, RescueOptions, RescueProgress, RescueReport,
 };
 pub use setting::Setting;
-pub use start::Start;
+pub use start::{Start, StartEnd};
 pub use tape::{TapeCopy, TapeFiles, TapeReport};
 pub use tuner::Tuned;
 pub use verify::Verified;
@@ -122,6 +124,48 @@ pub fn copy(
     if let Some(copied) = tape::copy(source, destination, options, observer) {
         return copied;
     }
-    let ends = ends::open(source, destination, options, observer)?;
+    let ends = ends::open(source, &[destination], options, observer)?;
+    pipeline::run(ends, options, observer)
+}
+
+/// Copies bytes from one end to several at once: the source is read once, and each part of it is written to all from the same memory.
+///
+/// All destinations are opened and checked before anything is written to any, as those of [`copy`] are, and also against each other; what refuses
+/// one refuses the copy. The slowest sets the pace, the others ahead of it by no more than the copy has memory for. One that fails while others are left
+/// is dropped: nothing more is written to it, the observer is warned at once, and its entry in [`Report::destinations`] says why. So
+/// look at [`Report::failed_destinations`] where this returns a report.
+///
+/// With one destination this is [`copy`]. Tapes, grabbers and sound devices, maps and what goes around bad blocks
+/// ([`CopyOptions::rescue`]), and [`CopyOptions::expect`] are for copies to one.
+///
+/// ```
+/// use bulkio::copy::{CopyOptions, End, Silent, copy_all};
+///
+/// # let folder = tempfile::tempdir()?;
+/// # let [from, one, two] = ["from", "one", "two"].map(|name| folder.path().join(name));
+/// # std::fs::write(&from, b"some bytes")?;
+/// let to = [End::Path(&one), End::Path(&two)];
+/// let report = copy_all(End::Path(&from), &to, &CopyOptions::default(), &mut Silent)?;
+/// assert_eq!(report.failed_destinations().count(), 0);
+/// assert!(report.destinations.iter().all(|destination| destination.bytes == 10));
+/// # assert_eq!((std::fs::read(&one)?, std::fs::read(&two)?), (b"some bytes".into(), b"some bytes".into()));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+/// [`CopyFailure`]: what refused the copy, what the source failed with, or, where every destination failed, what the first of them failed with. There are from 1
+/// to [`DESTINATIONS_MAX`] destinations.
+pub fn copy_all(
+    source: End<'_>,
+    destinations: &[End<'_>],
+    options: &CopyOptions,
+    observer: &mut dyn Observer,
+) -> Result<Report, CopyFailure> {
+    if let &[destination] = destinations {
+        return copy(source, destination, options, observer);
+    }
+    options.check()?;
+    fan::check(source, destinations, options)?;
+    let ends = ends::open(source, destinations, options, observer)?;
     pipeline::run(ends, options, observer)
 }

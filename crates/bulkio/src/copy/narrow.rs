@@ -6,6 +6,7 @@
 
 use scatterlist::{Direction, Outcome, Position, Status};
 
+use super::fan::Peer;
 use super::geometry::{Chunk, Place};
 use super::options::Observer;
 use super::pipeline::Pipeline;
@@ -139,8 +140,8 @@ impl Pipeline<'_> {
         observer: &mut dyn Observer,
     ) -> Option<(Slot, Outcome)> {
         let Place { position, slot_offset, len } = place;
-        let (side, direction, position) = (Side::Source, Direction::FromDevice, Position::At(position));
-        let single = Single { side, file: self.from, direction, position, slot_offset, len };
+        let (peer, direction, position) = (Peer::Source, Direction::FromDevice, Position::At(position));
+        let single = Single { peer, file: self.from, direction, position, slot_offset, len };
         let read = self.transfer_one(slot, single, observer)?;
         let cancelled = read.1.fault.is_some_and(|fault| fault.status == Status::Cancelled);
         (!cancelled).then_some(read)

@@ -1,6 +1,6 @@
 //! The pipeline: reads and writes overlapped to a depth, through slots that both sides share.
 //!
-//! A chunk is read into a slot, then written from it; the slot is free again when the write is done. Twice as
+//! A chunk is read into a slot, then written from it (`fan`); the slot is free again when the last write is done. Twice as
 //! many slots as the depth of a side, so both sides can be at full depth. Streams keep their order. On an
 //! error or a stop nothing more is read, what is in flight ends, and what was written is made durable and told.
 
@@ -13,31 +13,32 @@ use scatterlist::{CpuAddr, Direction, Fault, Lease, Outcome, Position, Request, 
 use super::beside::Beside;
 use super::buffer::Buffer;
 use super::digest::Digests;
-use super::edges::Edges;
 use super::ends::Ends;
+use super::fan::{Peer, Writing};
 use super::feed::Feed;
-use super::geometry::{Chunk, Laid};
+use super::geometry::Chunk;
 use super::narrow::FailedRead;
 use super::options::{CopyOptions, Observer, Phase};
 use super::report::{Report, SideReport};
 use super::rescue::Rescue;
 use super::slots::Slots;
-use super::start::Start;
+use super::start::{Start, StartEnd};
 use super::state::{Filled, State};
 use super::tuner::Tuner;
-use super::{CopyError, CopyFailure, Side, digest, tuning};
+use super::{CopyError, CopyFailure, digest, tuning};
 use crate::device::{Class, Device};
 use crate::engine::{
     Completion, Engine, EngineOptions, FileError, FileId, FileOptions, FixedRegion, SubmitReason,
 };
-use crate::pages::{Slot, SlotShare};
+use crate::pages::{ShareLeaseError, Slot, SlotShare};
 
 /// What a request in flight is for.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Op {
     Read(Chunk),
-    /// `len` bytes of the chunk are there, `moved` of them in this request, which may hold padding behind.
+    /// To destination `number`. `len` bytes of the chunk are there, `moved` of them in this request, which may hold padding behind.
     Write {
+        number: usize,
         chunk: Chunk,
         len: u64,
         moved: u64,
@@ -60,13 +61,9 @@ pub(super) struct Pipeline<'a> {
     pub(super) engine: Engine<SlotShare, Op>,
     pub(super) pool: Slots,
     pub(super) from: FileId,
-    /// The best route to the destination, and the one through the page cache.
-    pub(super) to: FileId,
-    pub(super) to_buffered: FileId,
     pub(super) state: State,
     /// What is still to be read.
     pub(super) feed: Feed,
-    pub(super) edges: Edges,
     /// The most that is left out behind a read that failed, in bytes.
     pub(super) leave_out_bound: u64,
     pub(super) tuner: Tuner,
@@ -78,7 +75,6 @@ pub(super) struct Pipeline<'a> {
     pub(super) starved: bool,
     /// Why reads are copied on the way; `None` where they are direct.
     pub(super) read_bounce: Option<String>,
-    pub(super) write_bounce: Option<String>,
     /// Chunks may be written in any order.
     any_order: bool,
 }
@@ -90,24 +86,21 @@ pub(super) fn run(
 ) -> Result<Report, CopyFailure> {
     let mut pipeline = Pipeline::new(&ends, options)?;
     pipeline.state.rescue = Rescue::open(&ends, options)?;
-    pipeline.state.done = pipeline.state.written_bytes();
+    pipeline.state.writings.first_mut().done = pipeline.state.written_bytes();
     let (state, slot_len) = (&pipeline.state, ends.geometry.slot_len);
-    observer.started(&Start::of(
-        &state.source,
-        &state.destination,
-        ends.len,
-        slot_len,
-        pipeline.tuner.depth(),
-    ));
+    let others: Vec<_> = state.writings.iter().skip(1).map(|writing| StartEnd::of(&writing.side)).collect();
+    let sides = (&state.source, &state.writings.first().side);
+    let depth = pipeline.tuner.depth();
+    observer.started(&Start { others: &others, ..Start::of(sides.0, sides.1, ends.len, slot_len, depth) });
     // Both ends are open, which may have taken its time.
     pipeline.state.tell(observer, Phase::Copying, true);
     pipeline.skip_stream(options.skip, observer);
     if pipeline.state.ends() {
         // The destination is as it was; a created one goes with `ends`.
-        return pipeline.report(false).ended(pipeline.state.take_error());
+        return pipeline.report().ended(pipeline.state.take_error());
     }
     if let Err(error) = pipeline.prepare(options) {
-        return pipeline.report(false).ended(Some(error));
+        return pipeline.report().ended(Some(error));
     }
     if pipeline.state.rescue.is_some() {
         pipeline.rescue(options, observer);
@@ -116,17 +109,21 @@ pub(super) fn run(
     }
     pipeline.narrow(observer);
     pipeline.write_edges(observer);
-    let synced = pipeline.finish(options, observer);
+    pipeline.finish(options, observer);
+    let synced = pipeline.state.is_synced();
     let digested = pipeline.take_digests();
     pipeline.save_last(synced || !options.sync, observer);
     let mut error = pipeline.state.take_error();
-    let mut report = pipeline.report(synced);
+    let mut report = pipeline.report();
+    let began: Vec<bool> = pipeline.state.writings.iter().map(|writing| writing.began).collect();
     drop(pipeline);
     if let Some(digested) = digested {
         error = digest::conclude(digested, error, &ends, options, &mut report, observer);
     }
-    if let Some(created) = ends.created.take() {
-        created.keep();
+    for (destination, _) in ends.destinations.iter_mut().zip(began).filter(|(_, began)| *began) {
+        if let Some(created) = destination.created.take() {
+            created.keep();
+        }
     }
     report.ended(error)
 }
@@ -140,75 +137,64 @@ impl<'a> Pipeline<'a> {
         let usable = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
         let pool = Slots::new(usable(geometry.slot_len), usable(slots))?;
         let buffer = options.buffer.map(|wanted| Buffer::new(wanted, pool.len(), geometry.slot_len));
+        let devices =
+            || std::iter::once(&*ends.source).chain(ends.destinations.iter().map(|end| &*end.device));
+        let sides = u32::try_from(ends.destinations.len()).unwrap_or(u32::MAX).saturating_add(1);
         let mut engine = Engine::new(EngineOptions {
             kind: options.engine,
-            // Both sides, and what is done beside: an end that is ragged, a flush for the map.
-            depth: tuner.depth_max().saturating_mul(2).saturating_add(2),
+            // All sides, and what is done beside: an end that is ragged, a flush for the map.
+            depth: tuner.depth_max().saturating_mul(sides).saturating_add(sides),
             fixed: vec![FixedRegion::from_pool(Arc::clone(pool.first()))],
-            commands: [&ends.source, &ends.destination].into_iter().any(|end| wants_command_ring(&**end)),
+            commands: devices().any(wants_command_ring),
             // Tests tell direct from bounced by what was submitted.
             log: cfg!(test),
             ..EngineOptions::default()
         })?;
         let slots_max = tuning::slots_under_way(tuner.depth_max(), true).max(pool.len());
         let digesting = digests.map(|digests| digest::start(digests, slots_max, &mut engine)).transpose()?;
-        let (source, destination) = (&*ends.source, &*ends.destination);
-        let read_bounce = bounce_of(ends, Side::Source);
-        let write_bounce = bounce_of(ends, Side::Destination);
-        let read_buffered = read_bounce.is_some();
+        let source = &*ends.source;
+        let read_bounce = ends.read_bounce();
         let routes = source.routes();
         let from = match routes.direct() {
-            Ok(direct) if !read_buffered => direct,
+            Ok(direct) if read_bounce.is_none() => direct,
             _ => routes.buffered(),
         };
         let from = add(&mut engine, source, from)?;
-        let routes = destination.routes();
-        let to_buffered = add(&mut engine, destination, routes.buffered())?;
-        let to = match routes.direct() {
-            // A node for commands has one route.
-            Ok(direct) if write_bounce.is_none() && destination.commands().is_none() => {
-                engine.add_file(Arc::clone(direct))?
-            }
-            _ => to_buffered,
-        };
-        let side = |device: &dyn Device, direct: bool| {
-            SideReport::new(device.path().display().to_string(), device.class().name(), direct)
-        };
+        let writings = ends.destinations.try_map(|end| Writing::open(end, &mut engine))?;
+        let side = side_of(source, read_bounce.is_none());
         Ok(Self {
-            state: State::new(
-                side(source, !read_buffered),
-                side(destination, write_bounce.is_none()),
-                ends.len,
-                tuner.depth(),
-            ),
+            state: State::new(side, writings, ends.len, tuner.depth()),
             feed: Feed::whole(),
-            edges: Edges::default(),
             leave_out_bound: 0,
             tuner,
             buffer,
             digesting,
             starved: false,
-            any_order: !destination.is_stream(),
+            any_order: !ends.destinations.iter().any(|end| end.device.is_stream()),
             ends,
             engine,
             pool,
             from,
-            to,
-            to_buffered,
             read_bounce,
-            write_bounce,
         })
     }
 
-    pub(super) fn prepare(&self, options: &CopyOptions) -> Result<(), CopyError> {
-        let destination = &*self.ends.destination;
+    /// Makes every destination ready. One of several that cannot be is dropped.
+    pub(super) fn prepare(&mut self, options: &CopyOptions) -> Result<(), CopyError> {
         let end = self.state.len.map(|len| options.seek.saturating_add(len));
-        let failed = |why| CopyError::Prepare { path: destination.path().to_owned(), why };
-        destination.prepare(options.seek, end, options.truncate).map_err(|why| {
-            // What was reserved in part goes back.
-            let _ = destination.settle_len(self.ends.kept_len, true);
-            failed(why)
-        })
+        let ends = self.ends;
+        for (number, destination) in ends.destinations.iter().enumerate() {
+            match destination.device.prepare(options.seek, end, options.truncate) {
+                Ok(()) => self.state.writings.at_mut(number).began = true,
+                Err(why) => {
+                    // What was reserved in part goes back.
+                    let _ = destination.device.settle_len(destination.kept_len, true);
+                    let path = destination.path().to_owned();
+                    self.fail(Peer::Destination(number), 0, CopyError::Prepare { path, why });
+                }
+            }
+        }
+        self.state.take_error().map_or(Ok(()), Err)
     }
 
     /// The main loop: until everything is written, or nothing more can be.
@@ -219,13 +205,13 @@ impl<'a> Pipeline<'a> {
             self.read_more();
             self.write_more();
             let is_saving = self.state.rescue.as_ref().is_some_and(Rescue::is_saving);
-            if self.state.reads == 0 && self.state.writes == 0 && !is_saving && !self.is_starved() {
+            if self.state.reads == 0 && self.state.writes() == 0 && !is_saving && !self.is_starved() {
                 return;
             }
             if self.state.ends() {
                 let since = stopped_at.get_or_insert_with(Instant::now);
                 // Writes to files and disks end by themselves, and must: what a pipe gave is nowhere else.
-                if since.elapsed() >= STOP_GRACE && !is_saving && !(self.any_order && self.state.writes > 0) {
+                if since.elapsed() >= STOP_GRACE && !is_saving && !self.state.has_sure_writes() {
                     // Only what cannot end by itself is still there: a stream whose other side stands still.
                     self.engine.cancel();
                     // The bytes that a cancelled read had are written yet, and get the same time.
@@ -257,7 +243,9 @@ impl<'a> Pipeline<'a> {
         self.starved = false;
         while !self.state.ends() && self.state.reads < self.tuner.depth() {
             // Ragged ends are written when nothing is in flight, and a device that may be gone is asked then.
-            if self.edges.is_full() || self.state.rescue.as_ref().is_some_and(Rescue::doubts) {
+            if self.state.writings.iter().any(|writing| writing.edges.is_full())
+                || self.state.rescue.as_ref().is_some_and(Rescue::doubts)
+            {
                 return;
             }
             let bound = self.bound();
@@ -269,14 +257,16 @@ impl<'a> Pipeline<'a> {
             let place = self.ends.geometry.read(&chunk);
             let position =
                 if self.ends.source.is_stream() { Position::Stream } else { Position::At(place.position) };
-            let Some(lease) = self.lease(slot, place.slot_offset, place.len) else { return };
+            let Some(lease) = self.lease(Peer::Source, slot, place.slot_offset, place.len) else {
+                return;
+            };
             let request = Request::new(lease, Direction::FromDevice, position, Op::Read(chunk));
             let limits = match self.read_bounce {
                 None => self.ends.source.limits(),
                 Some(_) => self.ends.source.routes().buffered_limits(),
             };
             if let Err(refused) = self.engine.submit(self.from, request, limits) {
-                self.refused(Side::Source, chunk.at, refused.reason);
+                self.refused(Peer::Source, chunk.at, refused.reason);
                 return;
             }
             self.state.reads = self.state.reads.saturating_add(1);
@@ -286,84 +276,33 @@ impl<'a> Pipeline<'a> {
 
     pub(super) fn lease(
         &mut self,
+        peer: Peer,
         slot: impl Into<SlotShare>,
         offset: u64,
         len: u64,
     ) -> Option<Lease<CpuAddr, SlotShare>> {
         match slot.into().into_lease(offset, len) {
             Ok(lease) => Some(lease),
-            Err(error) => {
+            Err(ShareLeaseError { share, offset }) => {
                 // The geometry never asks for this; if it did, the copy must not go on.
-                let why = SubmitReason::Empty { position: Position::At(error.offset) };
-                self.refused(Side::Source, 0, why);
+                drop(share);
+                let why = SubmitReason::Empty { position: Position::At(offset) };
+                self.refused(peer, 0, why);
                 None
             }
         }
     }
 
-    pub(super) fn refused(&mut self, side: Side, at: u64, why: SubmitReason) {
-        let path = self.device(side).path().to_owned();
-        self.state.fail(at, CopyError::Submit { side, path, why });
+    pub(super) fn refused(&mut self, peer: Peer, at: u64, why: SubmitReason) {
+        let path = self.device(peer).path().to_owned();
+        self.fail(peer, at, CopyError::Submit { side: peer.side(), path, why });
     }
 
-    pub(super) fn device(&self, side: Side) -> &'a dyn Device {
-        match side {
-            Side::Source => &*self.ends.source,
-            Side::Destination => &*self.ends.destination,
+    pub(super) fn device(&self, peer: Peer) -> &'a dyn Device {
+        match peer {
+            Peer::Source => &*self.ends.source,
+            Peer::Destination(number) => &*self.ends.destinations.at(number).device,
         }
-    }
-
-    fn write_more(&mut self) {
-        // The marks are looked at whether or not there is room for a write: a pause begins with the last one before it.
-        while self.may_write()
-            && self.state.writes < self.tuner.depth()
-            && let Some(filled) = self.state.filled.pop_front()
-        {
-            self.write(filled);
-        }
-    }
-
-    /// Submits the write of a chunk: its whole blocks from the slot; ragged ends are put aside.
-    fn write(&mut self, filled: Filled) {
-        let Filled { chunk, mut slot, mut len } = filled;
-        let destination = &*self.ends.destination;
-        if destination.class().is_disk()
-            && let Some(capacity) = destination.len_bytes()
-        {
-            let room = capacity.saturating_sub(self.ends.geometry.seek.saturating_add(chunk.at));
-            if len > room {
-                let path = destination.path().to_owned();
-                self.state.fail(chunk.at.saturating_add(room), CopyError::DestinationFull { path, capacity });
-                len = room;
-            }
-        }
-        // A rescue comes back to what lies behind a chunk, or has been there: only the end of the range is the end of the file.
-        let ends_inside = self.state.rescue.is_some() && self.state.len != Some(chunk.at.saturating_add(len));
-        let kept = kept_of(self.ends).filter(|_| !ends_inside);
-        let Laid { place, padding, aside } = self.ends.geometry.laid(&chunk, len, kept);
-        clear(&mut slot, place.slot_offset.saturating_add(place.len).saturating_sub(padding), padding);
-        for place in aside {
-            self.edges.put_aside(&self.ends.geometry, &slot, place);
-        }
-        let moved = place.len.saturating_sub(padding);
-        if place.len == 0 {
-            self.state.wrote(chunk.at, len);
-            self.digest(chunk, len, slot);
-            return;
-        }
-        let position = if destination.is_stream() { Position::Stream } else { Position::At(place.position) };
-        let Some(lease) = self.lease(slot, place.slot_offset, place.len) else { return };
-        let request = Request::new(lease, Direction::ToDevice, position, Op::Write { chunk, len, moved });
-        let limits = match self.write_bounce {
-            None => destination.limits(),
-            Some(_) => destination.routes().buffered_limits(),
-        };
-        if let Err(refused) = self.engine.submit(self.to, request, limits) {
-            self.refused(Side::Destination, chunk.at, refused.reason);
-            return;
-        }
-        self.state.writes = self.state.writes.saturating_add(1);
-        self.state.destination.count_request(self.state.writes);
     }
 
     pub(super) fn completed(&mut self, completion: Completion<SlotShare, Op>) {
@@ -373,25 +312,18 @@ impl<'a> Pipeline<'a> {
             Completion::Ready { .. } => return,
         };
         let (lease, mut ops) = request.into_parts();
-        let slot = lease.into_owners().next().and_then(SlotShare::into_slot);
-        match (ops.next(), slot) {
-            (Some(Op::Read(chunk)), Some(slot)) => {
+        let share = lease.into_owners().next();
+        match ops.next() {
+            Some(Op::Read(chunk)) => {
                 self.state.reads = self.state.reads.saturating_sub(1);
-                self.read_done(chunk, slot, outcome);
-            }
-            (Some(Op::Write { chunk, len, moved }), slot) => {
-                self.state.writes = self.state.writes.saturating_sub(1);
-                let moved = moved.min(outcome.done);
-                match &self.write_bounce {
-                    None => self.state.destination.count_direct(moved),
-                    Some(why) => self.state.destination.count_bounced(moved, why),
-                }
-                let written = self.write_done(chunk, len, outcome);
-                if let Some(slot) = slot {
-                    self.digest(chunk, written, slot);
+                if let Some(slot) = share.and_then(SlotShare::into_slot) {
+                    self.read_done(chunk, slot, outcome);
                 }
             }
-            _ => {}
+            Some(Op::Write { number, chunk, len, moved }) => {
+                self.written(number, (chunk, len, moved), share, outcome);
+            }
+            Some(Op::Single) | None => {}
         }
     }
 
@@ -404,7 +336,7 @@ impl<'a> Pipeline<'a> {
             let is_stopped = self.state.stopped && fault.status == Status::Cancelled;
             if !is_stopped && !self.goes_around(&chunk, len, fault.status) {
                 let at = geometry.read(&chunk).position;
-                self.transfer_failed(Side::Source, end, at, outcome, fault);
+                self.transfer_failed(Peer::Source, end, at, outcome, fault);
                 self.state.read_failed(FailedRead { chunk, done: len });
             }
         } else if len < chunk.len {
@@ -456,41 +388,17 @@ impl<'a> Pipeline<'a> {
         }
     }
 
-    /// Returns how many bytes of the chunk are written.
-    fn write_done(&mut self, chunk: Chunk, len: u64, outcome: Outcome) -> u64 {
-        if outcome.fault.is_none() && outcome.done == outcome.asked {
-            self.state.wrote(chunk.at, len);
-            return len;
-        }
-        let head = self.ends.geometry.write(&chunk, len).head.len;
-        let done = outcome.done.saturating_add(head).min(len);
-        self.state.wrote(chunk.at, done);
-        if !self.any_order {
-            // Nothing may follow a gap in a stream.
-            self.state.stream_end = 0;
-            self.state.filled.clear();
-            self.engine.cancel();
-        }
-        let fault = outcome.fault.unwrap_or(Fault { at: outcome.done, status: Status::Short });
-        if self.state.stopped && fault.status == Status::Cancelled {
-            return done;
-        }
-        let at = self.ends.geometry.seek.saturating_add(chunk.at);
-        self.transfer_failed(Side::Destination, chunk.at.saturating_add(done), at, outcome, fault);
-        done
-    }
-
     /// Records a failed transfer; `at` is a byte of the range, `position` where the request began on its side.
     pub(super) fn transfer_failed(
         &mut self,
-        side: Side,
+        peer: Peer,
         at: u64,
         position: u64,
         outcome: Outcome,
         fault: Fault,
     ) {
-        let error = CopyError::of_fault(side, self.device(side), position, outcome.asked, fault, at);
-        self.state.fail(at, error);
+        let error = CopyError::of_fault(peer.side(), self.device(peer), position, outcome.asked, fault, at);
+        self.fail(peer, at, error);
     }
 }
 
@@ -511,20 +419,9 @@ pub(super) fn add<O: 'static, C>(
     }
 }
 
-/// Why the bytes of one side are copied on the way; `None` where they move directly.
-pub(super) fn bounce_of(ends: &Ends, side: Side) -> Option<String> {
-    let device = match side {
-        Side::Source => &ends.source,
-        Side::Destination => &ends.destination,
-    };
-    let incongruent = ends.incongruent.as_ref().filter(|(found, _)| *found == side);
-    let incongruent = incongruent.map(|(_, why)| why.clone());
-    incongruent.or_else(|| device.routes().direct().err().map(|why| why.to_string()))
-}
-
-/// The length of a file up to which bytes stay; `None` where the destination is no file.
-pub(super) fn kept_of(ends: &Ends) -> Option<u64> {
-    (ends.destination.class() == Class::File).then_some(ends.kept_len)
+/// Begins the report on one side.
+pub(super) fn side_of(device: &dyn Device, direct: bool) -> SideReport {
+    SideReport::new(device.path().display().to_string(), device.class().name(), direct)
 }
 
 /// Zeroes a part of a slot.

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    Buffered, CopyError, CopyFailure, Digest, HashAlgorithm, RescueReport, StreamReport, TapeReport, Tuned,
-    Verified,
+    Buffered, CopyError, CopyFailure, DestinationReport, Digest, HashAlgorithm, RescueReport, StreamReport,
+    TapeReport, Tuned, Verified,
 };
 use crate::engine::{EngineReport, Registration};
 use crate::pages::{PageKind, PagePool};
@@ -13,7 +13,8 @@ use crate::pages::{PageKind, PagePool};
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Report {
-    /// Bytes copied, from the start of the range without a gap.
+    /// Bytes copied, from the start of the range without a gap. Of several destinations: those that each has which did not fail, or the most that one
+    /// has where all did.
     pub bytes: u64,
     /// Time from the start to the end, the flush included.
     pub elapsed: Duration,
@@ -39,18 +40,20 @@ pub struct Report {
     pub buffered: Option<Buffered>,
     /// Bytes that are durable, from the start of the range; 0 where nobody asked or the destination is a stream.
     pub durable_bytes: u64,
-    /// Whether the destination was made durable.
+    /// Whether the destination was made durable; of several, each that did not fail.
     pub synced: bool,
     /// Whether the observer stopped the copy.
     pub interrupted: bool,
     /// The digest of exactly [`bytes`](Self::bytes), where one was wanted and could be made.
     pub digest: Option<(HashAlgorithm, Digest)>,
-    /// What was found when the destination was read back, where it was.
+    /// What was found when the destination was read back, where it was; of several, [`destinations`](Self::destinations) has it.
     pub verified: Option<Verified>,
     /// The source.
     pub source: SideReport,
-    /// The destination.
+    /// The destination; the first, where there are several.
     pub destination: SideReport,
+    /// Each destination, where there are several; else empty.
+    pub destinations: Vec<DestinationReport>,
     /// What else the user should know.
     pub notes: Vec<String>,
     /// What could not be read and what else a copy knows that keeps account of each area; `None` where it keeps none.
@@ -70,6 +73,7 @@ pub(super) struct Closing<'a> {
     pub(super) interrupted: bool,
     pub(super) source: SideReport,
     pub(super) destination: SideReport,
+    pub(super) destinations: Vec<DestinationReport>,
     pub(super) notes: Vec<String>,
     pub(super) rescue: Option<RescueReport>,
 }
@@ -98,6 +102,7 @@ impl Closing<'_> {
             verified: None,
             source: self.source,
             destination: self.destination,
+            destinations: self.destinations,
             notes: self.notes,
             rescue: self.rescue,
         }

@@ -56,11 +56,18 @@ const BLOCK_LEN_WISH_MAX: u64 = 4 << 20;
 const REQUESTS_MIN: u64 = 16;
 
 /// Chooses the bytes of one request between two ends: [`BLOCK_LEN`], in whole transfers of each side, so that none of them gets a short one behind
-/// each request. Where both sides cannot be suited, the destination is. `len` is the range, where it is known; a source that does not
+/// each request. Where not all can be suited, the first destination is. `len` is the range, where it is known; a source that does not
 /// say how long it is may be slow, and nothing is written before a request is full.
-pub(super) fn block_len(source: &Limits, destination: &Limits, len: Option<u64>) -> u64 {
-    let (from, to) = (transfer_len(source), transfer_len(destination));
-    let both = lcm(from, to).filter(|step| *step <= BLOCK_LEN_WISH_MAX);
+pub(super) fn block_len<'a>(
+    source: &Limits,
+    destinations: impl IntoIterator<Item = &'a Limits>,
+    len: Option<u64>,
+) -> u64 {
+    let short = |step: &u64| *step <= BLOCK_LEN_WISH_MAX;
+    let mut all = destinations.into_iter().map(transfer_len);
+    let (from, first) = (transfer_len(source), all.next().unwrap_or(1));
+    let to = all.try_fold(first, |to, next| lcm(to, next).filter(short)).unwrap_or(first);
+    let both = lcm(from, to).filter(short);
     let step = both.unwrap_or(if to > 1 { to } else { from });
     let fits = |wish: &u64| {
         *wish <= BLOCK_LEN_WISH_MAX && len.is_some_and(|len| len >= wish.saturating_mul(REQUESTS_MIN))
@@ -106,9 +113,16 @@ mod tests {
             // A wish for more than the device takes.
             (none, limits(256 * kib, 128 * kib), BLOCK_LEN),
         ] {
-            assert_eq!(block_len(&source, &destination, None), BLOCK_LEN);
-            assert_eq!(block_len(&source, &destination, Some(16 * expected)), expected);
-            assert_eq!(block_len(&source, &destination, Some(16 * BLOCK_LEN - 1)), BLOCK_LEN);
+            assert_eq!(block_len(&source, [&destination], None), BLOCK_LEN);
+            assert_eq!(block_len(&source, [&destination], Some(16 * expected)), expected);
+            assert_eq!(block_len(&source, [&destination], Some(16 * BLOCK_LEN - 1)), BLOCK_LEN);
         }
+        // Of several destinations all are suited, or the first.
+        let wishes = |wishes: [u64; 2]| {
+            let all = wishes.map(|wish| limits(wish * kib, u64::MAX));
+            block_len(&none, &all, Some(1 << 30))
+        };
+        assert_eq!(wishes([384, 256]), 1536 * kib);
+        assert_eq!(wishes([768, 1000]), 1536 * kib);
     }
 }

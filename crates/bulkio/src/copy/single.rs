@@ -4,16 +4,17 @@ use std::time::Instant;
 
 use scatterlist::{Direction, Outcome, Position, Request};
 
+use super::CopyError;
+use super::fan::Peer;
 use super::options::{Observer, Phase};
 use super::pipeline::{Op, Pipeline, STOP_GRACE, WAIT};
-use super::{CopyError, Side};
 use crate::engine::{Completion, FileId};
 use crate::pages::{Slot, SlotShare};
 
 /// One transfer from or to a slot.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Single {
-    pub(super) side: Side,
+    pub(super) peer: Peer,
     pub(super) file: FileId,
     pub(super) direction: Direction,
     pub(super) position: Position,
@@ -30,22 +31,25 @@ impl Pipeline<'_> {
         single: Single,
         observer: &mut dyn Observer,
     ) -> Option<(Slot, Outcome)> {
-        let Single { side, file, direction, position, slot_offset, len } = single;
-        let routes = self.device(side).routes();
-        let best = match side {
-            Side::Source => self.read_bounce.is_none(),
-            Side::Destination => self.write_bounce.is_none() && file == self.to,
+        let Single { peer, file, direction, position, slot_offset, len } = single;
+        let routes = self.device(peer).routes();
+        let best = match peer {
+            Peer::Source => self.read_bounce.is_none(),
+            Peer::Destination(number) => {
+                let writing = self.state.writings.at(number);
+                writing.bounce.is_none() && file == writing.to
+            }
         };
         let limits = if best { routes.limits() } else { routes.buffered_limits() };
-        let lease = self.lease(slot, slot_offset, len)?;
+        let lease = self.lease(peer, slot, slot_offset, len)?;
         let request = Request::new(lease, direction, position, Op::Single);
         if let Err(refused) = self.engine.submit(file, request, limits) {
-            self.refused(side, 0, refused.reason);
+            self.refused(peer, 0, refused.reason);
             return None;
         }
-        let report = match side {
-            Side::Source => &mut self.state.source,
-            Side::Destination => &mut self.state.destination,
+        let report = match peer {
+            Peer::Source => &mut self.state.source,
+            Peer::Destination(number) => &mut self.state.writings.at_mut(number).side,
         };
         report.count_request(1);
         let mut stopped: Option<Instant> = None;
@@ -82,13 +86,13 @@ impl Pipeline<'_> {
         while left > 0 && !self.state.ends() {
             let Some(slot) = self.pool.take() else { return };
             let len = left.min(self.ends.geometry.slot_len);
-            let (side, direction) = (Side::Source, Direction::FromDevice);
+            let (peer, direction) = (Peer::Source, Direction::FromDevice);
             let (file, position, slot_offset) = (self.from, Position::Stream, 0);
-            let single = Single { side, file, direction, position, slot_offset, len };
+            let single = Single { peer, file, direction, position, slot_offset, len };
             let Some((_, outcome)) = self.transfer_one(slot, single, observer) else { return };
             left = left.saturating_sub(outcome.done);
             if let Some(fault) = outcome.fault.filter(|_| !self.state.stopped) {
-                self.transfer_failed(Side::Source, 0, skip.saturating_sub(left), outcome, fault);
+                self.transfer_failed(Peer::Source, 0, skip.saturating_sub(left), outcome, fault);
             } else if outcome.done < len {
                 let path = self.ends.source.path().to_owned();
                 let held = skip.saturating_sub(left);

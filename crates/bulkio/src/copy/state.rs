@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
+use super::fan::{Fan, Queued, Writing};
 use super::narrow::FailedRead;
 use super::options::{Control, Observer, Phase, Progress};
 use super::report::SideReport;
@@ -24,10 +25,10 @@ pub(super) struct Filled {
 pub(super) struct State {
     pub(super) started: Instant,
     pub(super) source: SideReport,
-    pub(super) destination: SideReport,
+    /// What is known of each destination.
+    pub(super) writings: Fan<Writing>,
     pub(super) reads: u32,
-    pub(super) writes: u32,
-    /// Chunks to write, in order.
+    /// Chunks to hand to the destinations, in order.
     pub(super) filled: VecDeque<Filled>,
     /// Chunks that were read before those in front of them, where order matters.
     pub(super) early: BTreeMap<u64, Filled>,
@@ -37,14 +38,12 @@ pub(super) struct State {
     pub(super) stream_end: u64,
     /// Bytes of the range; known from the start, or once the source has ended.
     pub(super) len: Option<u64>,
-    /// Written chunks beyond the gapless front: where they start, and their bytes.
-    written: BTreeMap<u64, u64>,
-    /// Bytes written without a gap from the start.
-    pub(super) front: u64,
-    /// Bytes written, gaps or not.
-    pub(super) done: u64,
     /// The first error, by the lowest byte of the range.
     error: Option<(u64, CopyError)>,
+    /// Of several destinations, the one that was dropped first.
+    dropped: Option<usize>,
+    /// What the observer is to hear at once.
+    news: Vec<String>,
     pub(super) stopped: bool,
     /// Requests that each side may have in flight.
     pub(super) depth: u32,
@@ -61,23 +60,21 @@ pub(super) struct State {
 const TELL_EVERY: Duration = Duration::from_millis(100);
 
 impl State {
-    pub(super) fn new(source: SideReport, destination: SideReport, len: Option<u64>, depth: u32) -> Self {
+    pub(super) fn new(source: SideReport, writings: Fan<Writing>, len: Option<u64>, depth: u32) -> Self {
         let now = Instant::now();
         Self {
             started: now,
             source,
-            destination,
+            writings,
             reads: 0,
-            writes: 0,
             filled: VecDeque::new(),
             early: BTreeMap::new(),
             next_write: 0,
             stream_end: u64::MAX,
             len,
-            written: BTreeMap::new(),
-            front: 0,
-            done: 0,
             error: None,
+            dropped: None,
+            news: Vec::new(),
             stopped: false,
             depth,
             notes: Vec::new(),
@@ -87,23 +84,20 @@ impl State {
         }
     }
 
-    /// Records that `len` bytes from byte `at` of the range on are written.
-    pub(super) fn wrote(&mut self, at: u64, len: u64) {
-        self.done = self.done.saturating_add(len);
-        if let Some(rescue) = &mut self.rescue {
-            return rescue.wrote(&(at..at.saturating_add(len)));
-        }
-        if len > 0 {
-            self.written.insert(at, len);
-        }
-        while let Some(len) = self.written.remove(&self.front) {
-            self.front = self.front.saturating_add(len);
+    /// Records that a destination has `len` bytes from byte `at` of the range on.
+    pub(super) fn wrote(&mut self, number: usize, at: u64, len: u64) {
+        let writing = self.writings.at_mut(number);
+        writing.done = writing.done.saturating_add(len);
+        match &mut self.rescue {
+            Some(rescue) => rescue.wrote(&(at..at.saturating_add(len))),
+            None => writing.wrote(at, len),
         }
     }
 
-    /// Records that what was taken for written is not.
-    pub(super) fn unwrote(&mut self, at: u64, len: u64) {
-        self.front = self.front.min(at);
+    /// Records that a destination does not have what was taken for written.
+    pub(super) fn unwrote(&mut self, number: usize, at: u64, len: u64) {
+        let writing = self.writings.at_mut(number);
+        writing.front = writing.front.min(at);
         if let Some(rescue) = &mut self.rescue {
             rescue.unwrote(&(at..at.saturating_add(len)));
         }
@@ -113,13 +107,77 @@ impl State {
     pub(super) fn is_written(&self, end: u64) -> bool {
         match &self.rescue {
             Some(rescue) => end.checked_sub(1).is_none_or(|last| rescue.is_good(last)),
-            None => self.front >= end,
+            None => self.front() >= end,
         }
     }
 
     /// Bytes that are written: without a gap from the start, or by the account of areas.
     pub(super) fn written_bytes(&self) -> u64 {
-        self.rescue.as_ref().map_or(self.front, Rescue::good_bytes)
+        self.rescue.as_ref().map_or_else(|| self.front(), Rescue::good_bytes)
+    }
+
+    /// Bytes written without a gap from the start: those that every destination has.
+    pub(super) fn front(&self) -> u64 {
+        self.least(|writing| writing.front)
+    }
+
+    /// Bytes written, gaps or not.
+    pub(super) fn done(&self) -> u64 {
+        self.least(|writing| writing.done)
+    }
+
+    /// The least of all destinations that are left, or the most where none is.
+    fn least(&self, bytes: impl Fn(&Writing) -> u64) -> u64 {
+        let left = self.writings.iter().filter(|writing| !writing.is_dropped()).map(&bytes).min();
+        left.or_else(|| self.writings.iter().map(bytes).max()).unwrap_or(0)
+    }
+
+    /// Chunks that wait to be written: to the destination that is furthest behind.
+    pub(super) fn waiting(&self) -> usize {
+        let queued = self.writings.iter().map(|writing| writing.queue.len()).max();
+        self.filled.len().saturating_add(queued.unwrap_or(0))
+    }
+
+    /// Writes in flight, to all destinations.
+    pub(super) fn writes(&self) -> u32 {
+        self.writings.iter().map(|writing| writing.in_flight).fold(0, u32::saturating_add)
+    }
+
+    /// Says whether writes are in flight that end by themselves: those to files and disks.
+    pub(super) fn has_sure_writes(&self) -> bool {
+        self.writings.iter().any(|writing| !writing.is_stream && writing.in_flight > 0)
+    }
+
+    /// Says whether everything was made durable: at every destination that is left.
+    pub(super) fn is_synced(&self) -> bool {
+        let mut left = self.writings.iter().filter(|writing| !writing.is_dropped()).peekable();
+        left.peek().is_some() && left.all(|writing| writing.synced)
+    }
+
+    /// Says whether another destination than this one is left, so that a copy goes on without it.
+    pub(super) fn is_elsewhere(&self, number: usize) -> bool {
+        self.writings.iter().enumerate().any(|(other, writing)| other != number && !writing.is_dropped())
+    }
+
+    /// A destination takes nothing more. Returns what it would have taken.
+    pub(super) fn end_writing(&mut self, number: usize) -> VecDeque<Queued> {
+        let writing = self.writings.at_mut(number);
+        writing.ended = true;
+        std::mem::take(&mut writing.queue)
+    }
+
+    /// Records why one of several destinations is dropped, at byte `at` of the range.
+    pub(super) fn drop_destination(&mut self, number: usize, at: u64, error: CopyError) {
+        let text = error.to_string();
+        if !self.writings.at_mut(number).drop_out(at, error) {
+            return;
+        }
+        self.dropped.get_or_insert(number);
+        let (all, left) = (self.writings.len(), self.writings.iter().filter(|one| !one.is_dropped()).count());
+        self.news.push(match left {
+            0 => format!("{text}; it is dropped, and no destination is left"),
+            left => format!("{text}; it is dropped, and the copy goes on to {left} of {all} destinations"),
+        });
     }
 
     /// Records an error at byte `at` of the range; the one furthest in front is the one that is told.
@@ -149,32 +207,45 @@ impl State {
         }
     }
 
-    pub(super) const fn failed(&self) -> bool {
-        self.error.is_some()
+    pub(super) fn failed(&self) -> bool {
+        self.error.is_some() || self.writings.iter().all(Writing::is_dropped)
     }
 
+    /// Takes the error of the copy: where every destination was dropped, that of the first of these.
     pub(super) fn take_error(&mut self) -> Option<CopyError> {
-        self.error.take().map(|(_, error)| error)
+        if let Some((_, error)) = self.error.take() {
+            return Some(error);
+        }
+        let first = self.dropped.filter(|_| self.writings.iter().all(Writing::is_dropped))?;
+        self.writings.at_mut(first).error.take()
     }
 
     /// Says whether no more is to be read.
-    pub(super) const fn ends(&self) -> bool {
+    pub(super) fn ends(&self) -> bool {
         self.stopped || self.failed()
+    }
+
+    /// Tells the observer what came up.
+    pub(super) fn tell_news(&mut self, observer: &mut dyn Observer) {
+        for text in self.news.drain(..) {
+            observer.warning(&text);
+        }
     }
 
     /// Tells the observer, at once or if it is time, and hears whether to stop.
     pub(super) fn tell(&mut self, observer: &mut dyn Observer, phase: Phase, now: bool) {
+        self.tell_news(observer);
         if !now && self.told.elapsed() < TELL_EVERY {
             return;
         }
         self.told = Instant::now();
         let progress = Progress {
             phase,
-            done_bytes: self.done,
+            done_bytes: self.done(),
             total_bytes: self.len,
             elapsed: self.started.elapsed(),
             reads_in_flight: self.reads,
-            writes_in_flight: self.writes,
+            writes_in_flight: self.writes(),
             depth: Some(self.depth),
             stream: None,
             rescue: self.rescue.as_ref().map(Rescue::progress),

@@ -26,13 +26,13 @@ fn run(len: usize, direct: DirectMode, skip: u64, seek: u64) -> Logged {
     let bytes: Vec<u8> = (0..len).map(|i| u8::try_from(i % 253).expect("below 253")).collect();
     std::fs::write(&from, &bytes).expect("a source");
     let options = CopyOptions { direct, skip, seek, block_len: (64 << 10).into(), ..CopyOptions::default() };
-    let ends = ends::open(End::Path(&from), End::Path(&to), &options, &mut Silent).expect("both ends");
+    let ends = ends::open(End::Path(&from), &[End::Path(&to)], &options, &mut Silent).expect("both ends");
     let mut pipeline = Pipeline::new(&ends, &options).expect("a pipeline");
     pipeline.prepare(&options).expect("a prepared destination");
     pipeline.transfer(&mut Silent);
     pipeline.write_edges(&mut Silent);
     pipeline.finish(&options, &mut Silent);
-    let report = pipeline.report(true);
+    let report = pipeline.report();
     let mut found = vec![0; len - usize::try_from(skip).expect("small")];
     std::fs::File::open(&to).expect("a copy").read_exact_at(&mut found, seek).expect("all of it");
     assert!(found == bytes[bytes.len() - found.len()..], "the copy differs");

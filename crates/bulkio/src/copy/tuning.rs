@@ -26,7 +26,7 @@ pub(super) fn tuner(ends: &Ends, options: &CopyOptions) -> Tuner {
     let by_len = ends.len.or(ends.len_max).and_then(|len| len.checked_div(slot_len));
     let by_len = by_len.map_or(u64::MAX, |chunks| (chunks / RANGE_PART).max(DEPTH_START.into()));
     let depth_max = u32::try_from(by_memory.min(by_len)).unwrap_or(u32::MAX);
-    if ends.source.is_stream() && ends.destination.is_stream() {
+    if ends.source.is_stream() && ends.destinations.iter().all(|end| end.device.is_stream()) {
         // The kernel moves them one transfer after the other.
         return Tuner::fixed(DEPTH_START.min(depth_max.max(1)), slot_len);
     }
@@ -74,7 +74,7 @@ impl Pipeline<'_> {
     pub(super) fn tune(&mut self) {
         let under_way = u32::try_from(self.pool.taken()).unwrap_or(u32::MAX);
         let Stats { operations, operations_at_once: at_once, .. } = self.engine.stats();
-        let (at, done) = (self.state.started.elapsed(), self.state.done);
+        let (at, done) = (self.state.started.elapsed(), self.state.done());
         let sample = Sample { at, done, under_way, operations, at_once };
         if !self.tuner.hear(&sample) {
             return;

@@ -49,7 +49,7 @@ pub(crate) use self::ladder::memory_available;
 pub use self::layout::{CLASSES_MAX, PoolRange, REGISTERED_LEN_MAX};
 pub use self::lease::LeaseError;
 pub use self::numa::{NodeChoice, NodeError, NodeReport, nodes};
-pub(crate) use self::share::SlotShare;
+pub(crate) use self::share::{ShareLeaseError, SlotShare};
 pub use self::slot::Slot;
 
 /// Some slots of one length.

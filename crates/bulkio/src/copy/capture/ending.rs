@@ -49,6 +49,7 @@ pub(super) fn finish<F: Filled, M>(
         interrupted: watch.stopped && error.is_none() && !all,
         source: side,
         destination,
+        destinations: Vec::new(),
         notes,
         rescue: None,
     };

@@ -175,6 +175,7 @@ pub(super) fn copy(
         interrupted: watch.stopped && error.is_none() && !all,
         source,
         destination: side,
+        destinations: Vec::new(),
         notes,
         rescue: None,
     };

@@ -2,8 +2,8 @@
 
 use super::super::ends::Ends;
 use super::super::options::{CopyOptions, Observer};
-use super::super::{CopyError, Report, verify};
-use super::Digested;
+use super::super::{CopyError, DestinationFailure, Report, verify};
+use super::{Digested, Run};
 
 /// Adds digests to the report and reads the destination back, if that is wanted. Returns the error of the copy, or what was found now.
 pub(in super::super) fn conclude(
@@ -37,7 +37,45 @@ pub(in super::super) fn conclude(
         }
         return error;
     }
-    let unequal = if options.verify { verify::run(ends, runs, options, report, observer) } else { None };
+    let unequal = if options.verify { verify_all(ends, runs, options, report, observer) } else { None };
     // That the destination is wrong is the worse news; the report has both.
     unequal.or(differs)
+}
+
+/// Reads back one destination after the other. One of several that is not what was written is dropped; if none is left, the first error is returned.
+fn verify_all(
+    ends: &Ends,
+    runs: Vec<Run>,
+    options: &CopyOptions,
+    report: &mut Report,
+    observer: &mut dyn Observer,
+) -> Option<CopyError> {
+    if !ends.destinations.is_several() {
+        let (verified, error) = verify::run(ends, ends.destinations.first(), runs, options, report, observer);
+        report.verified = verified;
+        return error;
+    }
+    let (mut first, mut equal) = (None, 0_usize);
+    for (number, destination) in ends.destinations.iter().enumerate() {
+        let is_left = report.destinations.get(number).is_some_and(|found| found.failed.is_none());
+        if !is_left || report.interrupted {
+            continue;
+        }
+        let (verified, error) = verify::run(ends, destination, runs.clone(), options, report, observer);
+        equal = equal.saturating_add(usize::from(error.is_none()));
+        let Some(found) = report.destinations.get_mut(number) else { continue };
+        found.verified = verified;
+        if let Some(error) = error {
+            let message = error.to_string();
+            observer.warning(&message);
+            let at = found
+                .verified
+                .as_ref()
+                .and_then(|verified| verified.ranges.first())
+                .map_or(0, |range| range.at);
+            found.failed = Some(DestinationFailure { at, message });
+            first.get_or_insert(error);
+        }
+    }
+    first.filter(|_| equal == 0)
 }

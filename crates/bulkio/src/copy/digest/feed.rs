@@ -58,7 +58,7 @@ impl Pipeline<'_> {
     pub(in super::super) fn take_digests(&mut self) -> Option<Digested> {
         let digested = self.digesting.take()?.finish().map(Digests::finish);
         if digested.is_none() {
-            self.state.fail(self.state.front, CopyError::WorkThread);
+            self.state.fail(self.state.front(), CopyError::WorkThread);
         }
         digested
     }

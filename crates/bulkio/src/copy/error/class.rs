@@ -39,6 +39,8 @@ impl CopyError {
             | Self::StreamMemory { .. }
             | Self::NotPlanned { .. }
             | Self::TapeOption { .. }
+            | Self::FanOutEnd { .. }
+            | Self::FanOutOption { .. }
             | Self::TapeBytes { .. }
             | Self::TapeNotWhole { .. }
             | Self::TapeFilesToOne { .. }

@@ -245,6 +245,22 @@ pub enum CopyError {
         /// What to use in place of a plan.
         instead: &'static str,
     },
+    /// A kind of end that no copy to several destinations has.
+    #[error("{} is {what}, and a copy to several destinations is between files, disks and pipes; copy it by itself", .path.display())]
+    FanOutEnd {
+        /// The end.
+        path: PathBuf,
+        /// What it is.
+        what: &'static str,
+    },
+    /// An option is for one destination, and there are several.
+    #[error("{what}, and there are {destinations}; leave it out, or copy to each by itself")]
+    FanOutOption {
+        /// The option, and what it is about.
+        what: &'static str,
+        /// How many destinations there are.
+        destinations: usize,
+    },
     /// An option is for tapes, and there is none.
     #[error("{what} is for copies from or to a tape drive, and neither end is one; leave it out")]
     TapeOption {

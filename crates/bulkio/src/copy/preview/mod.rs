@@ -18,6 +18,7 @@ use scatterlist::{LimitId, Limits};
 
 use self::walk::Walk;
 use super::ends::{Ends, assemble, range_len, refusals};
+use super::fan::Fan;
 use super::tuning::{first_slots, tuner};
 use super::{CopyError, CopyOptions, End, Side};
 use crate::device::audio::is_pcm;
@@ -233,7 +234,7 @@ pub fn plan(source: End<'_>, destination: End<'_>, options: &CopyOptions) -> Res
     refused.extend(refusals(&*from, &*to, options, len).into_iter().filter(is_known));
     let together = from.limits().stack_memory(to.limits().memory()).ok();
     let mut sides = [PlannedSide::new(&*from, false), PlannedSide::new(&*to, is_new)];
-    let layout = match assemble(from, to, options, len, (None, Vec::new())) {
+    let layout = match assemble(from, Fan::one((to, None)), options, len, Vec::new()) {
         Ok(ends) => {
             notes.extend(ends.notes.iter().cloned());
             for (side, planned) in [Side::Source, Side::Destination].into_iter().zip(&mut sides) {
@@ -294,12 +295,12 @@ impl PlannedSide {
 
     /// Adds what follows from the layout.
     fn lay(&mut self, ends: &Ends, side: Side) {
-        let unit = match side {
-            Side::Source => ends.geometry.source,
-            Side::Destination => ends.geometry.destination,
+        let (unit, not_direct) = match side {
+            Side::Source => (ends.geometry.source, ends.read_bounce()),
+            Side::Destination => (ends.destinations.first().unit, ends.destinations.first().bounce()),
         };
         (self.start_unit, self.end_unit) = (unit.start, unit.end);
-        self.not_direct = super::pipeline::bounce_of(ends, side);
+        self.not_direct = not_direct;
         if let Some(len) = ends.len {
             self.bounced = Walk::new(ends, len).bounced(side);
         }

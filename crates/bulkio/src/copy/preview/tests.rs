@@ -21,7 +21,7 @@ fn folder() -> tempfile::TempDir {
 
 /// Copies, and returns what was handed to the kernel: where in its slot each call begins, by the call.
 fn copied(from: &Path, to: &Path, options: &CopyOptions) -> BTreeMap<Call, u64> {
-    let ends = opened::open(End::Path(from), End::Path(to), options, &mut Silent).expect("both ends");
+    let ends = opened::open(End::Path(from), &[End::Path(to)], options, &mut Silent).expect("both ends");
     let mut pipeline = Pipeline::new(&ends, options).expect("a pipeline");
     pipeline.prepare(options).expect("a prepared destination");
     pipeline.transfer(&mut Silent);
@@ -58,7 +58,7 @@ fn planned(from: &Path, to: &Path, options: &CopyOptions) -> BTreeMap<Call, u64>
     let ends::Planned { device, .. } = ends::destination(End::Path(to), options).expect("a destination");
     let source = ends::source(End::Path(from), options).expect("a source");
     let len = range_len(&*source, options).expect("a range");
-    let ends = assemble(source, device, options, len, (None, Vec::new())).expect("a layout");
+    let ends = assemble(source, Fan::one((device, None)), options, len, Vec::new()).expect("a layout");
     let len = len.expect("files have a length");
     let walk = Walk::new(&ends, len);
     let chunks = (0..ends.geometry.chunks(len)).flat_map(|number| walk.chunk(number));

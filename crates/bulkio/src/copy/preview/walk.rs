@@ -10,8 +10,7 @@ use super::{Cut, PlannedCall, PlannedTransfer, Step};
 use crate::copy::Side;
 use crate::copy::edges::REASON;
 use crate::copy::ends::Ends;
-use crate::copy::geometry::{Chunk, Place};
-use crate::copy::pipeline::{bounce_of, kept_of};
+use crate::copy::geometry::{Chunk, Place, Unit};
 
 /// An address that slots could begin at: of a pool, which begins on a huge page.
 const SLOT_ADDR: u64 = 1 << 40;
@@ -22,16 +21,19 @@ pub(super) struct Walk<'a> {
     read_bounce: Option<String>,
     write_bounce: Option<String>,
     kept: Option<u64>,
+    unit: Unit,
     len: u64,
 }
 
 impl<'a> Walk<'a> {
     pub(super) fn new(ends: &'a Ends, len: u64) -> Self {
+        let to = ends.destinations.first();
         Self {
             ends,
-            read_bounce: bounce_of(ends, Side::Source),
-            write_bounce: bounce_of(ends, Side::Destination),
-            kept: kept_of(ends),
+            read_bounce: ends.read_bounce(),
+            write_bounce: to.bounce(),
+            kept: to.kept(),
+            unit: to.unit,
             len,
         }
     }
@@ -40,7 +42,7 @@ impl<'a> Walk<'a> {
     pub(super) fn chunk(&self, number: u64) -> Vec<PlannedTransfer> {
         let geometry = &self.ends.geometry;
         let Some(chunk) = geometry.nth_chunk(number, self.len) else { return Vec::new() };
-        let laid = geometry.laid(&chunk, chunk.len, self.kept);
+        let laid = geometry.laid(&chunk, chunk.len, self.unit, self.kept);
         let aside = laid.aside.iter().map(|place| place.len).fold(0, u64::saturating_add);
         let mut found = vec![self.transfer(Step::Read, geometry.read(&chunk), self.cut(&chunk))];
         if laid.place.len > 0 {
@@ -54,7 +56,7 @@ impl<'a> Walk<'a> {
     /// Returns how the ragged ends of the destination are written, after everything else: for each a read of its block, and a write.
     pub(super) fn edges(&self) -> Vec<PlannedTransfer> {
         let edges = self.ragged().into_iter().flat_map(|place| {
-            let block = self.ends.geometry.blocks_around(place.position, place.len);
+            let block = self.unit.blocks_around(place.position, place.len);
             [Step::EdgeRead, Step::EdgeWrite].map(|step| self.transfer(step, block, Cut::Ragged))
         });
         edges.collect()
@@ -79,7 +81,7 @@ impl<'a> Walk<'a> {
         let last = geometry.chunks(self.len).saturating_sub(1);
         let numbers = [Some(0), (last > 0).then_some(last)];
         let chunks = numbers.into_iter().flatten().filter_map(|number| geometry.nth_chunk(number, self.len));
-        let aside = chunks.flat_map(|chunk| geometry.laid(&chunk, chunk.len, self.kept).aside);
+        let aside = chunks.flat_map(|chunk| geometry.laid(&chunk, chunk.len, self.unit, self.kept).aside);
         aside.filter(|place| place.len > 0).collect()
     }
 
@@ -91,7 +93,7 @@ impl<'a> Walk<'a> {
     fn transfer(&self, step: Step, place: Place, cut: Cut) -> PlannedTransfer {
         let (device, bounce) = match step.side() {
             Side::Source => (&*self.ends.source, &self.read_bounce),
-            Side::Destination => (&*self.ends.destination, &self.write_bounce),
+            Side::Destination => (&*self.ends.destinations.first().device, &self.write_bounce),
         };
         let limits = match bounce {
             None => device.limits(),

@@ -3,7 +3,7 @@
 use scatterlist::{Direction, Position};
 
 use super::{LostBytes, lost_areas};
-use crate::copy::Side;
+use crate::copy::fan::Peer;
 use crate::copy::options::{Observer, Phase};
 use crate::copy::pipeline::{Pipeline, clear};
 use crate::copy::single::Single;
@@ -12,7 +12,7 @@ use crate::device::Class;
 impl Pipeline<'_> {
     /// Zeroes what could not be read, where something else may be there. A file that this copy emptied has zeros there.
     pub(super) fn fill_lost(&mut self, lost: LostBytes, truncated: bool, observer: &mut dyn Observer) {
-        let is_zero = truncated && self.ends.destination.class() == Class::File;
+        let is_zero = truncated && self.ends.destinations.first().device.class() == Class::File;
         if lost == LostBytes::Keep || is_zero {
             return;
         }
@@ -33,23 +33,20 @@ impl Pipeline<'_> {
         let chunk = self.ends.geometry.chunk(0, at, end)?;
         let mut slot = self.pool.take()?;
         clear(&mut slot, chunk.slot_offset, chunk.len);
-        let write = self.ends.geometry.write(&chunk, chunk.len);
+        let write = self.ends.geometry.write(&chunk, chunk.len, self.ends.destinations.first().unit);
         for edge in [write.head, write.tail] {
-            self.edges.put_aside(&self.ends.geometry, &slot, edge);
+            self.state.writings.first_mut().edges.put_aside(&self.ends.geometry, &slot, edge);
         }
         let place = write.middle;
         if place.len > 0 {
-            let (side, direction) = (Side::Destination, Direction::ToDevice);
-            let (file, position) = (self.to, Position::At(place.position));
+            let (peer, direction) = (Peer::Destination(0), Direction::ToDevice);
+            let (file, position) = (self.state.writings.first().to, Position::At(place.position));
             let single =
-                Single { side, file, direction, position, slot_offset: place.slot_offset, len: place.len };
+                Single { peer, file, direction, position, slot_offset: place.slot_offset, len: place.len };
             let (_, outcome) = self.transfer_one(slot, single, observer)?;
-            match &self.write_bounce {
-                None => self.state.destination.count_direct(outcome.done),
-                Some(why) => self.state.destination.count_bounced(outcome.done, why),
-            }
+            self.state.writings.first_mut().count(outcome.done);
             if let Some(fault) = outcome.fault {
-                self.transfer_failed(Side::Destination, chunk.at, place.position, outcome, fault);
+                self.transfer_failed(peer, chunk.at, place.position, outcome, fault);
                 return None;
             }
         }

@@ -5,12 +5,13 @@ use std::ops::Range;
 use scatterlist::{Outcome, Status};
 
 use super::{AreaStatus, Rescue};
+use crate::copy::CopyError;
+use crate::copy::fan::Peer;
 use crate::copy::geometry::Chunk;
 use crate::copy::map::{AREAS_MAX, RescuePhase};
 use crate::copy::options::{Observer, Phase};
 use crate::copy::pipeline::Pipeline;
 use crate::copy::state::Filled;
-use crate::copy::{CopyError, Side};
 use crate::pages::Slot;
 
 /// What became of a piece.
@@ -59,7 +60,7 @@ impl Pipeline<'_> {
         if !self.state.rescue.as_ref().is_some_and(|rescue| rescue.goes_around(source, status)) {
             let at = self.ends.geometry.read(&chunk).position;
             let fault = scatterlist::Fault { at: outcome.done, status };
-            self.transfer_failed(Side::Source, failed.start, at, outcome, fault);
+            self.transfer_failed(Peer::Source, failed.start, at, outcome, fault);
             return Tried::Over;
         }
         self.with_rescue(|rescue| rescue.failed(&failed, status, as_what));

@@ -7,10 +7,11 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::Rescue;
+use crate::copy::CopyError;
+use crate::copy::fan::Peer;
 use crate::copy::map::{AreaStatus, MapFile, MapFileError, RecoveryMap};
 use crate::copy::options::Observer;
 use crate::copy::pipeline::Pipeline;
-use crate::copy::{CopyError, Side};
 use crate::engine::FlushKind;
 use scatterlist::{Fault, Status};
 
@@ -63,7 +64,7 @@ impl Pipeline<'_> {
     /// The map as it is true on the medium once all that is written is flushed.
     fn settled_map(&self, rescue: &Rescue) -> RecoveryMap {
         let mut map = rescue.map.clone();
-        for edge in self.edges.ranges() {
+        for edge in self.state.writings.first().edges.ranges() {
             map.set(rescue.of_source(&edge), AreaStatus::Untried);
         }
         map
@@ -78,13 +79,13 @@ impl Pipeline<'_> {
             return;
         }
         let settled = (self.settled_map(rescue), Instant::now());
-        match self.engine.flush(self.to_buffered, FlushKind::All) {
+        match self.engine.flush(self.state.writings.first().to_buffered, FlushKind::All) {
             Ok(_) => {
                 if let Some(saver) = self.state.rescue.as_mut().and_then(|rescue| rescue.saver.as_mut()) {
                     saver.flushing = Some(settled);
                 }
             }
-            Err(why) => self.refused(Side::Destination, 0, why),
+            Err(why) => self.refused(Peer::Destination(0), 0, why),
         }
     }
 
@@ -98,7 +99,7 @@ impl Pipeline<'_> {
             Some(fault) if self.state.stopped && fault.status == Status::Cancelled => {}
             Some(fault) => {
                 self.with_rescue(|rescue| rescue.flush_failed = true);
-                let path = self.ends.destination.path().to_owned();
+                let path = self.ends.destinations.first().path().to_owned();
                 self.state.fail(0, CopyError::Flush { path, status: fault.status });
             }
         }

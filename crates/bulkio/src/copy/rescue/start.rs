@@ -27,7 +27,9 @@ impl Rescue {
         if !options.rescue.wanted() {
             return Ok(None);
         }
-        for (side, end) in [(Side::Source, &ends.source), (Side::Destination, &ends.destination)] {
+        // A rescue has one destination.
+        let destination = &ends.destinations.first().device;
+        for (side, end) in [(Side::Source, &ends.source), (Side::Destination, destination)] {
             if end.is_stream() {
                 return Err(CopyError::RescueStream { side, path: end.path().to_owned() });
             }
@@ -40,7 +42,7 @@ impl Rescue {
         let mut saver = None;
         if let Some(wanted) = &options.rescue.map {
             let (file, found) = MapFile::open(&wanted.path, wanted.resume, &wanted.command)?;
-            for end in [&ends.source, &ends.destination] {
+            for end in [&ends.source, destination] {
                 refuse_itself(&file, &**end)?;
             }
             if let Some(found) = found {
@@ -107,9 +109,10 @@ fn check_fits(
     let last = good.map(|area| area.end.min(end)).max();
     let Some(last) = last else { return Ok(()) };
     let needed = last.saturating_sub(options.skip).saturating_add(options.seek);
-    let found = ends.destination.len_bytes().unwrap_or(0);
+    let destination = ends.destinations.first();
+    let found = destination.device.len_bytes().unwrap_or(0);
     if found < needed {
-        let destination = ends.destination.path().to_owned();
+        let destination = destination.path().to_owned();
         return Err(CopyError::MapAhead { path: path(), needed, destination_path: destination, found });
     }
     Ok(())

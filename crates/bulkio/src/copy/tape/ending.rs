@@ -54,6 +54,7 @@ pub(super) fn finish(
         interrupted: watch.stopped && error.is_none() && watch.total_bytes != Some(bytes),
         source,
         destination,
+        destinations: Vec::new(),
         notes: all_notes,
         rescue: None,
     };

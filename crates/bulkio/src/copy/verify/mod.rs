@@ -22,6 +22,7 @@ use super::beside::{Beside, Work};
 use super::compare::DifferingRange;
 use super::digest::{Checked, Checker, Run};
 use super::ends::Ends;
+use super::fan::Destination;
 use super::options::{CopyOptions, Observer, Phase};
 use super::reading::{Group, How, Part, Reading};
 use super::watch::Watch;
@@ -92,26 +93,27 @@ fn through_cache(why: &str) -> String {
 /// Most mebibytes that are compared with the source; the others are named whole.
 const LOCATED_MAX: usize = 64;
 
-/// Reads back what was copied, and adds what was found to the report.
+/// Reads back what was copied to a destination. Returns what was found, and what is wrong with it.
 pub(super) fn run(
     ends: &Ends,
+    destination: &Destination,
     runs: Vec<Run>,
     options: &CopyOptions,
     report: &mut Report,
     observer: &mut dyn Observer,
-) -> Option<CopyError> {
-    let back = ends.read_back.as_ref()?;
+) -> (Option<Verified>, Option<CopyError>) {
+    let Some(back) = &destination.read_back else { return (None, None) };
     let total = runs.iter().map(Run::len).fold(0, u64::saturating_add);
     let end = runs.last().map_or(0, Run::end);
     back.drop_cached();
-    let device = back.device(&*ends.destination);
+    let device = back.device(&*destination.device);
     let done = AtomicU64::new(0);
     let mut watch = Watch::new(observer, &done, Some(end));
     let how = How { block_len: report.block_len, depth: report.depth, engine: options.engine };
     let part = Part { device, start: options.seek, len: Some(end), len_max: None };
     let (checked, read) = match read_back(part, runs, &how, &mut watch) {
         Ok(read) => read,
-        Err(error) => return Some(error),
+        Err(error) => return (None, Some(error)),
     };
     let elapsed = watch.started.elapsed();
     let located = locate::locate(ends, device, &checked, options, &how, &mut watch);
@@ -120,7 +122,9 @@ pub(super) fn run(
     let direct_refused = device.routes().direct().err().filter(|_| device.commands().is_none());
     let direct_refused = direct_refused.map(|why| why.to_string());
     if let Some(why) = &direct_refused {
-        report.notes.push(through_cache(why));
+        let note = through_cache(why);
+        let path = destination.path().display();
+        report.notes.push(if ends.destinations.is_several() { format!("{path}: {note}") } else { note });
     }
     report.interrupted |= watch.stopped && checked.bytes < total;
     let mut verified = Verified {
@@ -143,13 +147,12 @@ pub(super) fn run(
     let error = match read {
         Err(error) => Some(error),
         Ok(()) if verified.differing_runs > 0 => {
-            let path = ends.destination.path().to_owned();
+            let path = destination.path().to_owned();
             Some(CopyError::VerifyDiffers { path, verified: Box::new(verified.clone()) })
         }
         Ok(()) => None,
     };
-    report.verified = Some(verified);
-    error
+    (Some(verified), error)
 }
 
 /// Reads a range and holds it against its runs; the error of a read that failed comes beside what was checked before.

@@ -29,7 +29,7 @@ pub use open::{
     Access, ClaimPolicy, Create, DestinationOptions, EndKind, OpenedDestination, OpenedSource, Warning,
     open_destination, open_source,
 };
-pub use overlap::check_overlap;
+pub use overlap::{check_apart, check_overlap};
 pub use place::Place;
 pub use refusal::{Refusal, Role, Shared};
 pub use sibling::open_sibling;

@@ -1,6 +1,6 @@
 //! Would a copy overwrite what it reads? Both ends are followed down (partition to disk, loop device to its
 //! file, file to its file system's disk, stacked device to its members), which gives spans of bytes on named
-//! storage; two spans of one storage that meet are an overlap, if they are certain enough.
+//! storage; two spans of one storage that meet are an overlap, if they are certain enough. Two destinations are held against each other the same way.
 //!
 //! Certainty is what keeps this from refusing everyday copies: two files of one disk both lie "somewhere" on
 //! it and never share a byte, while a file and its whole disk do.
@@ -78,25 +78,51 @@ fn check_on(
     destination: &Place,
     destination_range: Range<u64>,
 ) -> Result<(), Refusal> {
-    let read = spans(host, source, source_range)?;
-    let written = spans(host, destination, destination_range)?;
-    for read in &read {
-        for written in &written {
-            let range = read.range.start.max(written.range.start)..read.range.end.min(written.range.end);
-            if same_storage(&read.storage, &written.storage)
+    let found = meeting((host, source, source_range), (destination, destination_range), Certainty::meets)?;
+    found.map_or(Ok(()), |(shared, range)| {
+        let (source_path, destination) = (source.path().to_owned(), destination.path().to_owned());
+        Err(Refusal::Overlap { source_path, destination, shared, range })
+    })
+}
+
+/// Checks that writing to two places at once changes no byte twice. Ranges are as for [`check_overlap`].
+///
+/// # Errors
+/// [`Refusal::DestinationsOverlap`] with what both reach; [`Refusal::TooDeep`] when that cannot be found out.
+pub fn check_apart(first: (&Place, Range<u64>), second: (&Place, Range<u64>)) -> Result<(), Refusal> {
+    apart_on(&Host::default(), first, second)
+}
+
+fn apart_on(host: &Host, first: (&Place, Range<u64>), second: (&Place, Range<u64>)) -> Result<(), Refusal> {
+    // Both are written, so it does not matter which of them is on the other.
+    let meets = |one: Certainty, other: Certainty| one.meets(other) || other.meets(one);
+    let found = meeting((host, first.0, first.1), (second.0, second.1), meets)?;
+    found.map_or(Ok(()), |(shared, range)| {
+        let (first, second) = (first.0.path().to_owned(), second.0.path().to_owned());
+        Err(Refusal::DestinationsOverlap { first, second, shared, range })
+    })
+}
+
+/// Returns the first storage at which two ends meet, and where, as far as their certainties `meet`.
+fn meeting(
+    (host, first, first_range): (&Host, &Place, Range<u64>),
+    (second, second_range): (&Place, Range<u64>),
+    meet: impl Fn(Certainty, Certainty) -> bool,
+) -> Result<Option<(Shared, Range<u64>)>, Refusal> {
+    let ones = spans(host, first, first_range)?;
+    let others = spans(host, second, second_range)?;
+    for one in &ones {
+        for other in &others {
+            let range = one.range.start.max(other.range.start)..one.range.end.min(other.range.end);
+            if same_storage(&one.storage, &other.storage)
                 && !range.is_empty()
-                && read.certainty.meets(written.certainty)
+                && meet(one.certainty, other.certainty)
             {
-                return Err(Refusal::Overlap {
-                    source_path: source.path().to_owned(),
-                    destination: destination.path().to_owned(),
-                    shared: read.storage.clone(),
-                    range,
-                });
+                return Ok(Some((one.storage.clone(), range)));
             }
         }
     }
-    Ok(())
+    Ok(None)
 }
 
 /// Compares what identifies storage; the name of a disk is only for people.

@@ -151,6 +151,29 @@ pub enum Refusal {
         /// The bytes of it that both reach.
         range: Range<u64>,
     },
+    /// One destination is named twice.
+    #[error("{} and {} are one destination; name each once", .first.display(), .second.display())]
+    DestinationTwice {
+        /// The one name.
+        first: PathBuf,
+        /// The other.
+        second: PathBuf,
+    },
+    /// Two destinations reach the same bytes.
+    #[error(
+        "writing {} and {} would change the same bytes twice: both reach bytes {} to {} of {shared}; choose destinations that do not meet",
+        .first.display(), .second.display(), .range.start, .range.end
+    )]
+    DestinationsOverlap {
+        /// The one destination.
+        first: PathBuf,
+        /// The other.
+        second: PathBuf,
+        /// What both reach.
+        shared: Shared,
+        /// The bytes of it that both reach.
+        range: Range<u64>,
+    },
     /// The devices below one end are stacked too deep to follow, so that nobody can say whether the ends meet, or who uses them.
     #[error(
         "{} stands on more than {layers_max} layers of devices, so that nobody can say what is at their end, \
