@@ -1,0 +1,214 @@
+//! Destinations that fail while others go on: each is told with its name and its byte, nothing more is written to it, and the others are whole.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::thread;
+
+use bulkio::copy::{
+    CopyError, CopyFailure, CopyOptions, EngineChoice, HashAlgorithm, HashRequest, Side, Silent,
+};
+
+use crate::common::{LoopDevice, Mounted, storage_dir};
+use crate::faulty::{FaultyDisk, FaultyFs, Op, Rule};
+use crate::or_skip;
+use crate::support::{Heard, KIB, MIB, assert_failed, assert_whole, bytes, run};
+
+const LEN: usize = 4 * MIB;
+const MIDDLE: u64 = 2 << 20;
+
+/// A folder with a source.
+fn source(content: &[u8]) -> (tempfile::TempDir, PathBuf) {
+    let folder = storage_dir().unwrap();
+    let from = folder.path().join("from");
+    fs::write(&from, content).unwrap();
+    (folder, from)
+}
+
+fn options(depth: u32) -> CopyOptions {
+    let hash = Some(HashRequest { algorithm: HashAlgorithm::Blake3, expected: None });
+    let block_len = (64 * KIB).into();
+    CopyOptions { block_len, depth: depth.into(), truncate: false, hash, ..CopyOptions::default() }
+}
+
+#[test]
+fn one_of_three_that_fails_in_the_middle_is_reported_and_the_others_are_identical() {
+    const NAME: &str = "one_of_three_that_fails_in_the_middle_is_reported_and_the_others_are_identical";
+    let content = bytes(LEN);
+    let (folder, from) = source(&content);
+    for engine in [EngineChoice::Uring, EngineChoice::Aio, EngineChoice::Threads] {
+        for (depth, failing) in [(1, 0), (4, 1), (4, 2)] {
+            let fs = or_skip!(NAME, FaultyFs::new(vec![vec![0; LEN]]));
+            fs.file(0).add(Rule::writes().touching(MIDDLE..MIDDLE + 4096).errno(libc::EIO));
+            let (bad, one, two) = (fs.file(0).path(), folder.path().join("one"), folder.path().join("two"));
+            let mut to: Vec<&Path> = vec![&one, &two];
+            to.insert(failing, &bad);
+            let mut heard = Heard::default();
+            let report = run(&from, &to, &CopyOptions { engine, ..options(depth) }, &mut heard).unwrap();
+            assert_eq!((report.bytes, report.durable_bytes, report.synced), (LEN as u64, LEN as u64, true));
+            let digest = report.digest.expect("of what the others have").1;
+            assert_eq!(digest.to_string(), blake3::hash(&content).to_hex().to_string());
+            for (number, (path, found)) in to.iter().zip(&report.destinations).enumerate() {
+                if number == failing {
+                    assert_failed(found, MIDDLE, "failed at byte 2097152");
+                } else {
+                    assert_whole(found, LEN as u64);
+                    assert!(fs::read(path).unwrap() == content, "{engine:?} {depth} {number}");
+                }
+            }
+            assert_eq!(report.failed_destinations().count(), 1);
+            let [warning] = &heard.warnings[..] else { panic!("{:?}", heard.warnings) };
+            assert!(warning.ends_with("the copy goes on to 2 of 3 destinations"), "{warning}");
+            let seen = fs.file(0).seen();
+            let last = seen.iter().filter(|seen| seen.op == Op::Write).map(|seen| seen.at).max();
+            let ahead = u64::from(depth - 1) * 64 * KIB;
+            assert!(last <= Some(MIDDLE + ahead), "nothing more is written to it: {last:?} {depth}");
+            assert!(seen.iter().all(|seen| seen.op != Op::Sync), "nor is it flushed");
+        }
+    }
+}
+
+#[test]
+fn a_file_system_that_fills_up_is_dropped() {
+    const NAME: &str = "a_file_system_that_fills_up_is_dropped";
+    let content = bytes(12 * MIB);
+    let (folder, from) = source(&content);
+    let disk = or_skip!(NAME, LoopDevice::new(8 << 20, 512));
+    let small = or_skip!(NAME, Mounted::ext4(disk.node()));
+    let (one, full, pipe) =
+        (folder.path().join("one"), small.path().join("full"), folder.path().join("pipe"));
+    // The length is known: what has no room for it is dropped before the first byte, and leaves nothing.
+    let report = run(&from, &[&full, &one], &options(4), &mut Silent).unwrap();
+    assert_failed(&report.destinations[0], 0, "reserving space");
+    assert_whole(&report.destinations[1], 12 << 20);
+    assert!(fs::read(&one).unwrap() == content);
+    assert!(crate::common::is_absent(&full), "it was created, and nothing was written to it");
+    // It is not known: the writes tell.
+    fs::remove_file(&one).unwrap();
+    let mode = rustix::fs::Mode::from_raw_mode(0o600);
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    let writer = {
+        let (pipe, content) = (pipe.clone(), content.clone());
+        thread::spawn(move || fs::write(pipe, content).unwrap())
+    };
+    let mut heard = Heard::default();
+    let report = run(&pipe, &[&one, &full], &options(4), &mut heard).unwrap();
+    writer.join().unwrap();
+    assert_whole(&report.destinations[0], 12 << 20);
+    assert!(fs::read(&one).unwrap() == content);
+    let failed = &report.destinations[1];
+    assert_failed(failed, failed.failed.as_ref().unwrap().at, "No space left on device");
+    let held = fs::read(&full).unwrap();
+    assert!(held.len() as u64 == failed.bytes && held == content[..held.len()], "it is cut to what it has");
+    assert!(failed.bytes > 1 << 20 && heard.warnings.len() == 1, "{failed:?} {:?}", heard.warnings);
+}
+
+#[test]
+fn a_stream_that_fails_does_not_stop_the_others() {
+    let content = bytes(LEN);
+    let (folder, from) = source(&content);
+    let (one, pipe) = (folder.path().join("one"), folder.path().join("pipe"));
+    let full = Path::new("/dev/full");
+    let report = run(&from, &[full, &one], &options(4), &mut Silent).unwrap();
+    assert_failed(&report.destinations[0], 0, "No space left on device");
+    assert_whole(&report.destinations[1], LEN as u64);
+    assert!(fs::read(&one).unwrap() == content);
+
+    let mode = rustix::fs::Mode::from_raw_mode(0o600);
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    let reader = {
+        let pipe = pipe.clone();
+        thread::spawn(move || {
+            use std::io::Read as _;
+            let mut head = vec![0; 100_000];
+            fs::File::open(pipe).unwrap().read_exact(&mut head).unwrap();
+            head
+        })
+    };
+    let report = run(&from, &[&one, &pipe], &options(4), &mut Silent).unwrap();
+    assert!(reader.join().unwrap() == content[..100_000]);
+    assert_whole(&report.destinations[0], LEN as u64);
+    let closed = &report.destinations[1];
+    assert_failed(closed, closed.failed.as_ref().unwrap().at, "was closed by its reader");
+}
+
+#[test]
+fn one_that_cannot_be_made_durable_is_dropped() {
+    const NAME: &str = "one_that_cannot_be_made_durable_is_dropped";
+    let content = bytes(LEN);
+    let (folder, from) = source(&content);
+    let fs = or_skip!(NAME, FaultyFs::new(vec![vec![0; LEN]]));
+    fs.file(0).add(Rule::syncs().errno(libc::EIO));
+    let (bad, one) = (fs.file(0).path(), folder.path().join("one"));
+    let mut heard = Heard::default();
+    let report = run(&from, &[&bad, &one], &options(4), &mut heard).unwrap();
+    assert_failed(&report.destinations[0], LEN as u64, "durable failed");
+    assert_whole(&report.destinations[1], LEN as u64);
+    assert_eq!((report.bytes, report.durable_bytes, heard.warnings.len()), (LEN as u64, LEN as u64, 1));
+}
+
+#[test]
+fn when_all_have_failed_the_copy_ends_with_what_came_first() {
+    const NAME: &str = "when_all_have_failed_the_copy_ends_with_what_came_first";
+    let (_folder, from) = source(&bytes(LEN));
+    let fs = or_skip!(NAME, FaultyFs::new(vec![vec![0; LEN]; 2]));
+    fs.file(0).add(Rule::writes().touching(MIDDLE..MIDDLE + 1).errno(libc::EIO));
+    fs.file(1).add(Rule::writes().touching(MIDDLE / 2..MIDDLE / 2 + 1).errno(libc::EIO));
+    let (late, early) = (fs.file(0).path(), fs.file(1).path());
+    let mut heard = Heard::default();
+    let CopyFailure { error, report } = run(&from, &[&late, &early], &options(1), &mut heard).unwrap_err();
+    let CopyError::Transfer { side: Side::Destination, path, at, .. } = error else { panic!("{error}") };
+    assert_eq!((path, at), (early, MIDDLE / 2));
+    let report = report.unwrap();
+    assert_failed(&report.destinations[0], MIDDLE, "failed at byte");
+    assert_failed(&report.destinations[1], MIDDLE / 2, "failed at byte");
+    assert_eq!((report.bytes, report.durable_bytes, report.synced), (MIDDLE, 0, false));
+    let reads = report.source.requests * 64 * KIB;
+    assert!(reads < LEN as u64, "nothing more is read: {reads}");
+    assert!(heard.warnings[1].ends_with("no destination is left"), "{:?}", heard.warnings);
+}
+
+#[test]
+fn a_source_that_fails_ends_the_copy_of_all() {
+    const NAME: &str = "a_source_that_fails_ends_the_copy_of_all";
+    let content = bytes(LEN);
+    let disk = or_skip!(NAME, FaultyDisk::new(content.clone(), 512));
+    let bad = MIDDLE + 4096..MIDDLE + 4096 + 1024;
+    disk.file().add(Rule::reads().touching(bad.clone()).errno(libc::ENODATA));
+    let folder = storage_dir().unwrap();
+    let to = ["one", "two"].map(|name| folder.path().join(name));
+    let failure = run(disk.node(), &[&to[0], &to[1]], &options(4), &mut Silent).unwrap_err();
+    let CopyError::Transfer { side: Side::Source, at, len, .. } = failure.error else {
+        panic!("{}", failure.error);
+    };
+    assert_eq!((at, len), (bad.start, 1024));
+    for (path, found) in to.iter().zip(&failure.report.unwrap().destinations) {
+        assert_whole(found, bad.start);
+        assert!(fs::read(path).unwrap() == content[..found.bytes as usize]);
+    }
+}
+
+#[test]
+fn a_disk_that_lies_is_found_among_others() {
+    const NAME: &str = "a_disk_that_lies_is_found_among_others";
+    let content = bytes(LEN);
+    let (folder, from) = source(&content);
+    let disk = or_skip!(NAME, FaultyDisk::new(vec![0; LEN], 512));
+    disk.file().add(Rule::writes().flip(MIDDLE + 700));
+    let one = folder.path().join("one");
+    let mut heard = Heard::default();
+    let options = CopyOptions { verify: true, ..options(4) };
+    let report = run(&from, &[disk.node(), &one], &options, &mut heard).unwrap();
+    let [lies, whole] = &report.destinations[..] else { panic!("{report:?}") };
+    let verified = lies.verified.as_ref().unwrap();
+    assert!(!verified.is_equal() && verified.ranges[0].at == MIDDLE + 512, "{verified:?}");
+    let failed = lies.failed.as_ref().unwrap();
+    assert!(failed.message.contains("does not hold what was written to it"), "{failed:?}");
+    assert!(whole.verified.as_ref().unwrap().is_equal());
+    assert_whole(whole, LEN as u64);
+    assert_eq!(heard.warnings.len(), 1, "{:?}", heard.warnings);
+    // Where no other is left, it is the copy's failure.
+    let fs = or_skip!(NAME, FaultyFs::new(vec![vec![0; LEN]]));
+    fs.file(0).add(Rule::writes().touching(0..1).errno(libc::EIO));
+    let failure = run(&from, &[&fs.file(0).path(), disk.node()], &options, &mut Silent).unwrap_err();
+    assert!(matches!(failure.error, CopyError::VerifyDiffers { .. }), "{}", failure.error);
+}
