@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use bulkio::copy::{CopyFailure, End, Report, copy};
+use bulkio::copy::{CopyFailure, End, Report, copy_all};
 use bulkio::device::audio::is_pcm;
 use bulkio::device::video::Capture;
 use signal_hook::consts::SIGINT;
@@ -32,7 +32,7 @@ struct Output {
 
 pub(crate) fn run(args: &Copy) -> Exit {
     let screen = Arc::<Screen>::default();
-    let events = Events::new(args.json, args.destination() == End::Stdout, Arc::clone(&screen));
+    let events = Events::new(args.json, args.destinations().contains(&End::Stdout), Arc::clone(&screen));
     let output = Output { json: args.json, quiet: args.quiet, events: Arc::new(events), screen };
     let options = args.options();
     let sidecar = Sidecar::new(args.sidecar(), args.source(), args.destination(), options.sync);
@@ -62,18 +62,21 @@ pub(crate) fn run(args: &Copy) -> Exit {
         Arc::clone(&output.events),
         Question::new(args),
     );
-    let result = copy(args.source(), args.destination(), &options, &mut watcher);
+    let result = copy_all(args.source(), &args.destinations(), &options, &mut watcher);
     let sidecar = watcher.finish();
     let signal = watch.end();
     let (exit, report, error) = match &result {
         // A signal that came too late to stop anything changes nothing.
-        Ok(report) if !report.interrupted => match report::lost_line(report) {
-            Some(lost) => (Exit::Lost, Some(report), Some(lost)),
-            None => (Exit::Done, Some(report), None),
+        Ok(report) if !report.interrupted => match (report::failed_line(report), report::lost_line(report)) {
+            (Some(failed), _) => (Exit::Partial, Some(report), Some(failed)),
+            (None, Some(lost)) => (Exit::Lost, Some(report), Some(lost)),
+            (None, None) => (Exit::Done, Some(report), None),
         },
         Ok(report) => {
             let signal = signal.unwrap_or(u8::try_from(SIGINT).unwrap_or_default());
-            (Exit::Signal(signal), Some(report), Some(stopped_line(report)))
+            let failed = report::failed_line(report).map(|failed| format!("; {failed}"));
+            let stopped = stopped_line(report) + &failed.unwrap_or_default();
+            (Exit::Signal(signal), Some(report), Some(stopped))
         }
         Err(CopyFailure { error, report, .. }) => {
             (error.class().into(), report.as_deref(), Some(error.to_string()))

@@ -33,6 +33,8 @@ enum Event<'a> {
         version: &'static str,
         source: EndOf<'a>,
         destination: EndOf<'a>,
+        /// `None` where there is one.
+        destinations: Option<Vec<EndOf<'a>>>,
         total_bytes: Option<u64>,
         block_bytes: u64,
         depth: u32,
@@ -56,7 +58,7 @@ enum Event<'a> {
     },
 }
 
-#[derive(Serialize)]
+#[derive(Clone, Copy, Serialize)]
 struct EndOf<'a> {
     path: &'a str,
     class: &'static str,
@@ -93,10 +95,14 @@ impl Events {
 
     pub(crate) fn start(&self, start: &Start<'_>) {
         self.lock().told = Some(Instant::now());
+        let destination = EndOf { path: start.destination_path, class: start.destination_class };
+        let others = start.others.iter().map(|other| EndOf { path: other.path, class: other.class });
+        let all = std::iter::once(destination).chain(others);
         self.line(&Event::Start {
             version: env!("CARGO_PKG_VERSION"),
             source: EndOf { path: start.source_path, class: start.source_class },
-            destination: EndOf { path: start.destination_path, class: start.destination_class },
+            destination,
+            destinations: (!start.others.is_empty()).then(|| all.collect()),
             total_bytes: start.total_bytes,
             block_bytes: start.block_len,
             depth: start.depth,
@@ -217,6 +223,7 @@ mod tests {
                 version: "1",
                 source: end_of(),
                 destination: end_of(),
+                destinations: Some(vec![end_of(), end_of()]),
                 total_bytes: None,
                 block_bytes: 1,
                 depth: 8,

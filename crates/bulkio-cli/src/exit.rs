@@ -15,6 +15,8 @@ pub(crate) enum Exit {
     Lost,
     /// Two ends that were compared differ.
     Differ,
+    /// One of several destinations failed, and the others are whole.
+    Partial,
     /// Stopped by this signal.
     Signal(u8),
 }
@@ -24,7 +26,7 @@ impl Exit {
     #[must_use]
     pub(crate) const fn and_failed(self) -> Self {
         match self {
-            Self::Done | Self::Lost | Self::Differ => Self::Failed,
+            Self::Done | Self::Lost | Self::Differ | Self::Partial => Self::Failed,
             Self::Failed | Self::Usage | Self::Refused | Self::Signal(_) => self,
         }
     }
@@ -37,6 +39,7 @@ impl Exit {
             Self::Usage | Self::Refused => "refused",
             Self::Lost => "lost",
             Self::Differ => "differ",
+            Self::Partial => "partial",
             Self::Signal(_) => "stopped",
         }
     }
@@ -50,13 +53,14 @@ impl Exit {
             Self::Refused => 3,
             Self::Lost => 4,
             Self::Differ => 5,
+            Self::Partial => 6,
             Self::Signal(number) => SIGNAL_BASE.saturating_add(number),
         }
     }
 }
 
 /// The table: codes, and what each means.
-pub(crate) const CODES: [(&str, &str); 7] = [
+pub(crate) const CODES: [(&str, &str); 8] = [
     ("0", "done: every byte asked for is at the destination"),
     (
         "1",
@@ -69,6 +73,10 @@ pub(crate) const CODES: [(&str, &str); 7] = [
         "finished, but data was lost: blocks that cannot be read, frames dropped or damaged, xruns; the report lists them",
     ),
     ("5", "bulkio verify: the two ends differ; the result lists where"),
+    (
+        "6",
+        "finished, but not everywhere: of several destinations at least one failed, and the others have every byte; the report says which and why",
+    ),
     ("130, 143", "stopped by SIGINT, SIGTERM; the message says how many bytes are durable"),
 ];
 
@@ -105,16 +113,17 @@ mod tests {
 
     #[test]
     fn what_is_worse_stays() {
-        let codes =
-            [Exit::Done, Exit::Lost, Exit::Refused, Exit::Signal(2)].map(|exit| exit.and_failed().code());
-        assert_eq!(codes, [1, 1, 3, 130]);
+        let codes = [Exit::Done, Exit::Lost, Exit::Partial, Exit::Refused, Exit::Signal(2)]
+            .map(|exit| exit.and_failed().code());
+        assert_eq!(codes, [1, 1, 1, 3, 130]);
         assert_eq!(Exit::Lost.code(), 4);
     }
 
     #[test]
     fn every_code_is_in_the_table() {
         let listed: Vec<&str> = CODES.iter().flat_map(|(code, _)| code.split(", ")).collect();
-        let exits = [Exit::Done, Exit::Failed, Exit::Usage, Exit::Refused, Exit::Lost];
+        let exits =
+            [Exit::Done, Exit::Failed, Exit::Usage, Exit::Refused, Exit::Lost, Exit::Differ, Exit::Partial];
         for exit in exits.into_iter().chain([Exit::Signal(2), Exit::Signal(15)]) {
             assert!(listed.contains(&exit.code().to_string().as_str()), "{exit:?}");
         }

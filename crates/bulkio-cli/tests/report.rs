@@ -223,6 +223,7 @@ fn json_has_the_documented_fields() {
         "bytes_per_second",
         "depth",
         "destination",
+        "destinations",
         "digest",
         "durable_bytes",
         "engine",

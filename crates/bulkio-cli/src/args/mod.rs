@@ -14,7 +14,7 @@ mod verify;
 pub(crate) use stream::SidecarChoice;
 pub(crate) use verify::Verify;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use bulkio::copy::{CopyOptions, DirectMode, End, EngineChoice, Setting, TapeCopy, TapeFiles};
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -38,7 +38,7 @@ pub(crate) struct Bulkio {
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum Command {
-    /// Copies SRC to DST. SIZE is bytes, or a number with K, M, G, T (1024) or kB, MB, GB, TB (1000)
+    /// Copies SRC to DST, or to several at once. SIZE is bytes, or a number with K, M, G, T (1024) or kB, MB, GB, TB (1000)
     Copy(Box<Copy>),
     /// Compares A and B, and lists the ranges that differ. SIZE is as for copy
     Verify(Verify),
@@ -76,6 +76,9 @@ pub(crate) struct Copy {
     /// A file, device, named pipe or sound device (hw:CARD,DEV or /dev/snd/pcmC0D0p); - writes standard output
     #[arg(value_name = "DST")]
     destination: PathBuf,
+    /// Further files, disks and pipes, written from the same read of SRC; one that fails is dropped, and the others go on
+    #[arg(value_name = "DST")]
+    more_destinations: Vec<PathBuf>,
     /// Bytes of one request, rounded up to what both ends need; auto is 1M, or up to 4M where the ends wish for that
     #[arg(long, value_name = "SIZE", value_parser = values::request_len, default_value = "auto")]
     bs: Setting<u64>,
@@ -186,14 +189,14 @@ SIGUSR1 prints a status line. SIGINT and SIGTERM end the copy after what is in f
 and say how much it is; a second one ends it at once.";
 
 const JSON_FIELDS: &str = "\
-With --json each line is an object. Its field event is start (version, source and destination {path, class}, total_bytes,
-block_bytes, depth), progress once a second (phase, done_bytes, total_bytes, seconds, bytes_per_second, reads_in_flight,
+With --json each line is an object. Its field event is start (version, source and destination {path, class}, destinations [{path,
+class}] or null, total_bytes, block_bytes, depth), progress once a second (phase, done_bytes, total_bytes, seconds, bytes_per_second, reads_in_flight,
 writes_in_flight), lost (position, bytes, reason: what of the source could not be read), warning (text), and last end. A copy
 that is refused has end too, perhaps behind warnings and start. A command line that cannot be understood (code 2) has no line,
 nor has SIGKILL an end, or a second SIGINT or SIGTERM where nobody takes it for a second. bulkio schema prints the JSON Schema of the lines.
 
 Fields of the event end:
-  outcome, exit_code                     done, failed, refused, lost or stopped; the code as below
+  outcome, exit_code                     done, failed, refused, lost, partial or stopped; the code as below
   bytes, seconds, bytes_per_second       copied from the start of the range without a gap
   engine, engine_refused                 io_uring, aio or threads; why better ones are not used
   pages, pool_bytes, registered_bytes    the memory of the copy
@@ -218,6 +221,9 @@ Fields of the event end:
                                          dropped, errored, xruns, losses [{reason (dropped, errored, short,
                                          xrun), at_frame, sequence, count (null: unknown), time}],
                                          losses_unlisted, buffers, waiting_max, latency_max_seconds}, else null
+  destinations                           of several [{side (as destination, which is the first of them), bytes, durable_bytes, synced, verified
+                                         (as above), failed_at (byte of what is copied, null: it did not fail), error}], else null;
+                                         bytes, durable_bytes and synced above are then of all that did not fail
   sidecar                                where the events of such a device are, else null
   notes, error                           what else to know; the message if it failed or lost data, else null
 What is not known because the copy never began is null.
@@ -231,7 +237,7 @@ const PLAN_FIELDS: &str = "\
 Nothing is opened for writing, claimed, created or changed; a file that is not there yet is planned by an unnamed one in its
 folder, which is gone at once. A copy that would be refused is planned all the same; the exit code is then 3. Whether another
 program holds a disk exclusively, only the copy can tell. Of the flags those count that lay out a copy; tapes, grabbers and sound
-devices have no bytes at positions and are not planned: see bulkio probe.
+devices have no bytes at positions and are not planned: see bulkio probe. Nor is a copy to several destinations: plan that to each.
 
 Fields of the JSON object (on one line; lengths are bytes):
   source, destination   path, class, is_new, len_bytes (null: not known), limits [{name, value, source, force, neutral}] as
@@ -411,13 +417,24 @@ impl Direct {
     }
 }
 
+fn destination(path: &Path) -> End<'_> {
+    if path.as_os_str() == "-" { End::Stdout } else { End::Path(path) }
+}
+
 impl Copy {
     pub(crate) fn source(&self) -> End<'_> {
         if self.source.as_os_str() == "-" { End::Stdin } else { End::Path(&self.source) }
     }
 
+    /// The destination, the first where there are several.
     pub(crate) fn destination(&self) -> End<'_> {
-        if self.destination.as_os_str() == "-" { End::Stdout } else { End::Path(&self.destination) }
+        destination(&self.destination)
+    }
+
+    /// All destinations.
+    pub(crate) fn destinations(&self) -> Vec<End<'_>> {
+        let more = self.more_destinations.iter().map(|path| destination(path));
+        std::iter::once(self.destination()).chain(more).collect()
     }
 
     pub(crate) fn options(&self) -> CopyOptions {

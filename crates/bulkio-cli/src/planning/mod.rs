@@ -15,6 +15,10 @@ use crate::exit::Exit;
 use crate::screen::{self, Screen};
 
 pub(crate) fn run(args: &Copy, screen: &Screen) -> Exit {
+    if args.destinations().len() > 1 {
+        screen.say("bulkio: a plan is of a copy to one destination; plan that to each by itself");
+        return Exit::Refused;
+    }
     let plan = match plan(args.source(), args.destination(), &args.options()) {
         Ok(plan) => plan,
         Err(error) => {

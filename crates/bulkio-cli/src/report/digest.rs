@@ -37,20 +37,19 @@ struct JsonRange {
 }
 
 impl JsonVerified {
-    pub(super) fn of(report: &Report) -> Option<Self> {
-        let verified = report.verified.as_ref()?;
+    pub(super) fn of(verified: &Verified) -> Self {
         let range = |range: &bulkio::copy::DifferingRange| JsonRange {
             byte: verified.start.saturating_add(range.at),
             bytes: range.len,
         };
-        Some(Self {
+        Self {
             bytes: verified.bytes,
             seconds: verified.elapsed.as_secs_f64(),
             direct: verified.direct,
             equal: verified.is_equal(),
             differing_bytes: verified.differing_bytes,
             ranges: verified.ranges.iter().map(range).collect(),
-        })
+        }
     }
 }
 
@@ -61,7 +60,8 @@ pub(super) fn lines(report: &Report) -> Vec<String> {
     digest.into_iter().chain(verified).collect()
 }
 
-fn verified(verified: &Verified, copied: u64) -> String {
+/// Says what was found at a destination of which `copied` bytes were written.
+pub(super) fn verified(verified: &Verified, copied: u64) -> String {
     let Verified { bytes, elapsed, direct, .. } = verified;
     let found = match (verified.is_equal(), verified.differing_bytes) {
         (true, _) => "all equal".to_owned(),

@@ -1,8 +1,9 @@
 //! The report of a copy: for people on standard error, for programs as one JSON object, the last of the events (`events`).
 //!
 //! The JSON names are stable: fields are added, never renamed. Lengths are bytes, times seconds. `stream` has what a device with a
-//! clock did, `digest` what was hashed and read back.
+//! clock did, `digest` what was hashed and read back, `destinations` what became of each where there are several.
 
+mod destinations;
 mod digest;
 mod rescue;
 mod stream;
@@ -16,6 +17,8 @@ use crate::exit::Exit;
 use crate::progress::{per_second, rate, seconds};
 use crate::sidecar::Written;
 use crate::size::human;
+use destinations::JsonDestination;
+pub(crate) use destinations::failed_line;
 use digest::{JsonDigest, JsonVerified};
 use rescue::JsonRescue;
 use stream::JsonStream;
@@ -56,7 +59,10 @@ struct Json<'a> {
     /// `null` where nothing was read back.
     verified: Option<JsonVerified>,
     source: Option<JsonSide<'a>>,
+    /// The first, where there are several.
     destination: Option<JsonSide<'a>>,
+    /// `null` where there is one.
+    destinations: Option<Vec<JsonDestination<'a>>>,
     /// Where the events of a device with a clock are; `null` where there is none, or nowhere.
     sidecar: Option<String>,
     notes: &'a [String],
@@ -187,9 +193,10 @@ pub(crate) fn json(
         interrupted: matches!(exit, Exit::Signal(_)) || report.is_some_and(|report| report.interrupted),
         rescue: report.and_then(JsonRescue::of),
         digest: report.and_then(JsonDigest::of),
-        verified: report.and_then(JsonVerified::of),
+        verified: report.and_then(|report| report.verified.as_ref()).map(JsonVerified::of),
         source: report.map(|report| side_json(&report.source)),
         destination: report.map(|report| side_json(&report.destination)),
+        destinations: report.and_then(JsonDestination::all),
         sidecar: sidecar.map(|path| path.display().to_string()),
         notes: report.map_or(&[], |report| &report.notes),
         error,
@@ -248,7 +255,7 @@ pub(crate) fn human_lines(report: &Report, sidecar: Option<&Written>) -> String 
         text,
         "  {} engine, {} requests of {} at depth {}, pool of {} in {} pages, {}",
         report.engine.kind,
-        report.source.requests.saturating_add(report.destination.requests),
+        requests(report),
         human(report.block_len),
         report.depth,
         human(report.pool_bytes),
@@ -273,31 +280,15 @@ pub(crate) fn human_lines(report: &Report, sidecar: Option<&Written>) -> String 
     if !report.registered_reason.is_empty() && report.engine.refused.is_empty() {
         let _ = writeln!(text, "  not all is registered: {}", report.registered_reason);
     }
-    let sides =
-        [("source", Side::Source, &report.source), ("destination", Side::Destination, &report.destination)];
-    for (name, which, side) in sides {
-        let _ = writeln!(
-            text,
-            "  {name:<11} {}, {}: {} bytes direct, {} bounced, at most {} in flight",
-            side.path, side.class, side.direct_bytes, side.bounced_bytes, side.in_flight_max,
-        );
-        if let Some(tape) = &side.tape {
-            let _ = writeln!(
-                text,
-                "              {} blocks and {} filemarks from {} to {}{}, started {}",
-                tape.records,
-                tape.filemarks,
-                tape.from,
-                tape.to,
-                if tape.at_end_of_data { ", the end of the data" } else { "" },
-                times(tape.starts),
-            );
-        }
-        for (reason, bytes) in &side.bounces {
-            let _ = writeln!(text, "              {bytes} bounced: {reason}");
-        }
-        for line in stream::lines(which, side) {
-            let _ = writeln!(text, "              {line}");
+    side_lines(&mut text, "source", Side::Source, &report.source);
+    if report.destinations.is_empty() {
+        side_lines(&mut text, "destination", Side::Destination, &report.destination);
+    }
+    for destination in &report.destinations {
+        side_lines(&mut text, "destination", Side::Destination, &destination.side);
+        let _ = writeln!(text, "              {}", destinations::line(destination));
+        if let Some(verified) = &destination.verified {
+            let _ = writeln!(text, "              {}", digest::verified(verified, destination.bytes));
         }
     }
     for line in rescue::lines(report).into_iter().chain(digest::lines(report)) {
@@ -310,6 +301,41 @@ pub(crate) fn human_lines(report: &Report, sidecar: Option<&Written>) -> String 
         let _ = writeln!(text, "  note: {note}");
     }
     text
+}
+
+/// Adds what happened on one side.
+fn side_lines(text: &mut String, name: &str, which: Side, side: &SideReport) {
+    use std::fmt::Write as _;
+    let _ = writeln!(
+        text,
+        "  {name:<11} {}, {}: {} bytes direct, {} bounced, at most {} in flight",
+        side.path, side.class, side.direct_bytes, side.bounced_bytes, side.in_flight_max,
+    );
+    if let Some(tape) = &side.tape {
+        let _ = writeln!(
+            text,
+            "              {} blocks and {} filemarks from {} to {}{}, started {}",
+            tape.records,
+            tape.filemarks,
+            tape.from,
+            tape.to,
+            if tape.at_end_of_data { ", the end of the data" } else { "" },
+            times(tape.starts),
+        );
+    }
+    for (reason, bytes) in &side.bounces {
+        let _ = writeln!(text, "              {bytes} bounced: {reason}");
+    }
+    for line in stream::lines(which, side) {
+        let _ = writeln!(text, "              {line}");
+    }
+}
+
+/// Requests of all sides.
+fn requests(report: &Report) -> u64 {
+    let more = report.destinations.iter().skip(1).map(|destination| destination.side.requests);
+    let both = report.source.requests.saturating_add(report.destination.requests);
+    more.fold(both, u64::saturating_add)
 }
 
 fn times(count: u64) -> String {
