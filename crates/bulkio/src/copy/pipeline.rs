@@ -100,6 +100,7 @@ pub(super) fn run(
         return pipeline.report().ended(pipeline.state.take_error());
     }
     if let Err(error) = pipeline.prepare(options) {
+        pipeline.state.tell_news(observer);
         return pipeline.report().ended(Some(error));
     }
     if pipeline.state.rescue.is_some() {

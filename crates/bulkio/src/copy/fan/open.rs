@@ -57,7 +57,7 @@ pub(in super::super) fn check_apart(
     options: &CopyOptions,
     len: Option<u64>,
 ) -> Result<(), CopyError> {
-    let mut before: Vec<(Place, Range<u64>, Option<(u64, u64)>)> = Vec::new();
+    let mut before: Vec<(Place, Range<u64>, _)> = Vec::new();
     for (device, _) in fan.iter() {
         let fd = device.routes().buffered().as_fd();
         let place = Place::of(fd, device.path())?;
