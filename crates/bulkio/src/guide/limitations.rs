@@ -29,6 +29,14 @@
 //!   its error names the operation.
 //! - Pipes, terminals, sockets and tapes have no positions: see [`copy`](mod@crate::copy) and [`engine`](crate::engine).
 //!
+//! # Copies to several destinations
+//!
+//! - [`copy_all`](crate::copy::copy_all) takes up to [`DESTINATIONS_MAX`](crate::copy::DESTINATIONS_MAX) files, disks and pipes: no tapes, grabbers and sound devices, no
+//!   [`rescue`](crate::copy::CopyOptions::rescue), no [`expect`](crate::copy::CopyOptions::expect), and no [`plan`](crate::copy::plan()). One seek is for all.
+//! - A destination that was dropped is not taken in again, and not flushed; what it holds is the start of the range at best, on a disk with old bytes between.
+//! - A device that neither answers nor fails holds all others up, as it does a copy to it alone.
+//! - Memory is not added for a slow destination: the others wait for it once all slots do. A pipe among the destinations has one write in flight.
+//!
 //! # Tapes
 //!
 //! - A read that fails in fixed mode may mean a block of another length: drives that say so are answered with the length found, others call it
