@@ -16,6 +16,9 @@ impl Pipeline<'_> {
     pub(super) fn finish(&mut self, options: &CopyOptions, observer: &mut dyn Observer) {
         let ends = self.ends;
         for (number, destination) in ends.destinations.iter().enumerate() {
+            if !self.state.writings.at(number).began {
+                continue;
+            }
             let end = self.end_of(number, destination, options);
             let settled = destination.device.settle_len(end, true);
             // One that was dropped is cut to what it has, if it can be: why it was dropped is told already.
