@@ -90,6 +90,43 @@ fn one_of_three_that_fails_in_the_middle_is_reported_and_the_others_are_identica
     }
 }
 
+/// Refuses what a destination has in flight when the others have all that there is memory for.
+struct RefusesLast<'a>(&'a FaultyFile);
+
+impl Observer for RefusesLast<'_> {
+    fn progress(&mut self, progress: &Progress) -> Control {
+        let held = self.0.held();
+        if held > 0 && progress.reads_in_flight == 0 && progress.writes_in_flight as usize == held {
+            self.0.clear_rules();
+            self.0.refuse_held(libc::EIO);
+        }
+        Control::Go
+    }
+
+    fn warning(&mut self, _: &str) {}
+}
+
+#[test]
+fn what_the_others_have_is_hashed_also_where_the_last_one_on_it_fails() {
+    const NAME: &str = "what_the_others_have_is_hashed_also_where_the_last_one_on_it_fails";
+    let content = bytes(LEN);
+    let (folder, from) = source(&content);
+    for depth in [1, 4] {
+        let fs = or_skip!(NAME, FaultyFs::new(vec![vec![0; LEN]]));
+        fs.file(0).add(Rule::writes().touching(MIDDLE..u64::MAX).hold());
+        let (bad, one) = (fs.file(0).path(), folder.path().join("one"));
+        let options = CopyOptions { engine: EngineChoice::Uring, verify: true, ..options(depth) };
+        let report = run(&from, &[&bad, &one], &options, &mut RefusesLast(fs.file(0))).unwrap();
+        assert_failed(&report.destinations[0], MIDDLE, "failed at byte 2097152");
+        assert_whole(&report.destinations[1], LEN as u64);
+        let digest = report.digest.expect("of what the other has").1;
+        assert_eq!(digest.to_string(), blake3::hash(&content).to_hex().to_string());
+        let verified = report.destinations[1].verified.as_ref().unwrap();
+        assert!(verified.is_equal() && verified.bytes == LEN as u64, "{verified:?}");
+        assert!(report.destinations[0].verified.is_none());
+    }
+}
+
 #[test]
 fn a_file_system_that_fills_up_is_dropped() {
     const NAME: &str = "a_file_system_that_fills_up_is_dropped";
