@@ -12,6 +12,7 @@ pub(crate) type Program = (&'static str, &'static str);
 /// What the tests call.
 pub(crate) const FOR_TESTS: &[Program] = &[
     ("mkfs.ext4", "e2fsprogs"),
+    ("mkfs.xfs", "xfsprogs"),
     ("losetup", "mount"),
     ("mount", "mount"),
     ("umount", "mount"),

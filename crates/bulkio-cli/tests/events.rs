@@ -74,6 +74,20 @@ fn a_copy_that_ends_well_starts_and_ends() {
 }
 
 #[test]
+fn holes_and_what_the_kernel_copied_are_in_the_end() {
+    let folder = storage_dir().expect("a folder");
+    let (from, to) = (folder.path().join("from"), folder.path().join("to"));
+    fs::write(&from, pattern(mib(1), 1)).expect("the source");
+    let source = fs::File::options().write(true).open(&from).expect("the source");
+    source.set_len(u64::try_from(mib(3)).expect("a small number")).expect("a hole behind it");
+    for (flag, field) in [("--no-sync", "sparse"), ("--sparse=always", "sparse"), ("--offload", "offload")] {
+        let ended = copy([from.as_os_str(), to.as_os_str(), "--json".as_ref(), flag.as_ref()]);
+        let lines = ends(&ended, 0, "done");
+        assert!(lines.last().is_some_and(|end| end[field].is_object()), "{ended:#?}");
+    }
+}
+
+#[test]
 fn a_refusal_is_one_line() {
     let folder = storage_dir().expect("a folder");
     let missing = folder.path().join("missing");

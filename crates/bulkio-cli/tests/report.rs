@@ -233,6 +233,7 @@ fn json_has_the_documented_fields() {
         "exit_code",
         "interrupted",
         "notes",
+        "offload",
         "outcome",
         "pages",
         "pages_reason",
@@ -243,6 +244,7 @@ fn json_has_the_documented_fields() {
         "seconds",
         "sidecar",
         "source",
+        "sparse",
         "synced",
         "tuned",
         "verified",
@@ -537,4 +539,38 @@ fn the_environment_chooses_the_engine_and_a_flag_overrides_it() {
         return skip(test_name, &reason);
     }
     assert_eq!(json(&output.stdout)["engine"], "io_uring", "{}", said(&output));
+}
+
+#[test]
+fn holes_are_in_the_report_and_the_help_and_a_plan_names_them() {
+    let folder = or_skip!("holes_are_in_the_report_and_the_help_and_a_plan_names_them", work_dir());
+    let pair = Pair { from: folder.path().join("from"), to: folder.path().join("to"), folder };
+    let file = File::create(&pair.from).expect("a file");
+    file.set_len(4 * MIB).expect("a hole");
+    std::os::unix::fs::FileExt::write_all_at(&file, &[1; 4096], MIB).expect("data");
+    let run = |command: &str| succeed(bulkio([command]).args([&pair.from, &pair.to]));
+    let planned = run("plan");
+    assert!(
+        String::from_utf8_lossy(&planned.stdout).contains("4190208 bytes of holes"),
+        "{}",
+        said(&planned)
+    );
+    let auto = pair.copy(&[]);
+    assert_eq!(number(&auto, "bytes"), 4 * MIB);
+    assert_eq!(number(&auto, "sparse/kept_bytes"), 4 * MIB - 4096, "{auto}");
+    assert!(pair.copy(&["--sparse", "never"])["sparse"].is_null());
+    let found = pair.copy(&["--sparse", "always", "--no-truncate"]);
+    assert_eq!(number(&found, "sparse/punched_bytes"), 4 * MIB - 4096, "{found}");
+    let help = succeed(&mut bulkio(["copy", "--help"])).stdout;
+    for field in keys(&auto["sparse"]) {
+        assert!(String::from_utf8_lossy(&help).contains(field), "{field} is not in the help");
+    }
+    let offloaded = pair.copy(&["--offload"]);
+    assert_eq!(keys(&offloaded["offload"]), ["bytes", "kind"], "{offloaded}");
+    // The file system shares blocks, or it does not.
+    let kind = offloaded["offload"]["kind"].as_str().expect("a kind");
+    assert_eq!(number(&offloaded, "offload/bytes"), if kind == "reflink" { 4 * MIB } else { 4096 });
+    let people = run("copy");
+    let line = "4190208 bytes of zeros not written: 3.9 MiB left as holes";
+    assert!(String::from_utf8_lossy(&people.stderr).contains(line), "{}", said(&people));
 }

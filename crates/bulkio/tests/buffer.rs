@@ -1,7 +1,5 @@
 //! Memory between two ends with watermarks: when writing begins, when it pauses, and that it never waits for what does not come.
 
-#![expect(clippy::unwrap_used, reason = "tests may panic, helpers included")]
-
 mod common;
 mod faulty;
 

@@ -271,7 +271,8 @@ fn one_flipped_bit_in_a_gib_is_found_by_reading_the_disk_once() {
     let options = CopyOptions { verify: true, ..CopyOptions::default() };
     let failure = run(&from, disk.node(), &options).unwrap_err();
     let named = named(&failure, 0);
-    assert_eq!(named, [flipped / 512 * 512..(flipped / 512 + 1) * 512]);
+    let block = flipped / 512 * 512;
+    assert!(named.len() == 1 && named[0] == (block..block + 512), "{named:?}");
     let reads = disk.file().take_seen().into_iter().filter(|seen| seen.op == Op::Read);
     let read_bytes: u64 = reads.map(|seen| seen.len).sum();
     // The mebibyte with the bit is compared with the source, and what lies at the start of a disk is looked at.

@@ -16,6 +16,7 @@ use super::cache::{Cold, chill};
 use super::measure::{Cost, measure};
 use super::report::{Report, Table};
 use super::stats::{median, median_ratio, range};
+use super::told;
 use super::{data, fio};
 use crate::args::{options, size_bytes};
 use crate::workspace::Workspace;
@@ -238,7 +239,9 @@ fn report(series: &[Series], bytes: u64) -> Result<Report> {
 }
 
 fn memory_gate(ours: &Series, report: &mut Report) {
-    let Some(pool) = ours.last.as_ref().and_then(|cost| pool_bytes(&cost.stdout)) else {
+    let Some(pool) =
+        ours.last.as_ref().and_then(|cost| told::report(&cost.stdout).ok()?.get("pool_bytes")?.as_u64())
+    else {
         report.gate(None, "peak memory: the report of bulkio has no pool_bytes");
         return;
     };
@@ -247,13 +250,6 @@ fn memory_gate(ours: &Series, report: &mut Report) {
     let bound = pool.saturating_add(MEMORY_BESIDE_POOL_BYTES) as f64 / MIB;
     let text = format!("peak memory under the pool and 40 MB, {bound:.1} MiB: {peak:.1} MiB");
     report.gate(Some(peak < bound), text);
-}
-
-/// The field `pool_bytes` of the report, the last line that `bulkio copy --json` prints.
-fn pool_bytes(printed: &str) -> Option<u64> {
-    let last = printed.lines().last()?;
-    let value: serde_json::Value = serde_json::from_str(last).ok()?;
-    value.get("pool_bytes")?.as_u64()
 }
 
 fn table(series: &[Series], bytes: u64) -> Table {
@@ -316,13 +312,6 @@ pub(super) fn ensure_same(source: &Path, destination: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_pool_comes_from_our_report() {
-        assert_eq!(pool_bytes("{\"bytes\": 1, \"pool_bytes\": 16777216}\n"), Some(16 << 20));
-        assert_eq!(pool_bytes("{\"bytes\": 1}"), None);
-        assert_eq!(pool_bytes("copied"), None);
-    }
 
     #[test]
     fn a_difference_is_found() {

@@ -206,16 +206,3 @@ fn table(times: &[Times; ALL.len()], reads: &Reads, bytes: u64) -> Table {
     row("a plain read", &reads.plain, &[]);
     table
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn seconds_come_from_the_last_line() {
-        let printed = "{\"seconds\": 1}\n{\"seconds\": 2.5, \"verified\": {\"seconds\": 0.5}}\n";
-        assert_eq!(seconds(printed, "/seconds").unwrap(), 2.5);
-        assert_eq!(seconds(printed, "/verified/seconds").unwrap(), 0.5);
-        assert!(seconds(printed, "/other").is_err() && seconds("no", "/seconds").is_err());
-    }
-}

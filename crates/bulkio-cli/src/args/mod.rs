@@ -1,12 +1,13 @@
 //! The one table of flags: the commands, and what concerns every copy, and tapes.
 //!
-//! Neighbours: `guards` has what keeps from overwriting the wrong disk, `digest` the flags of digests, `rescue` what is done about bad blocks, `stream` has the flags of
+//! Neighbours: `guards` has what keeps from overwriting the wrong disk, `digest` the flags of digests, `rescue` what is done about bad blocks, `sparse` that of holes, and what the kernel copies by itself, `stream` has the flags of
 //! devices with a clock, `verify` those of comparisons, `values` reads what is written behind them.
 
 mod buffer;
 mod digest;
 mod guards;
 mod rescue;
+mod sparse;
 mod stream;
 mod values;
 mod verify;
@@ -25,6 +26,7 @@ use buffer::BufferFlags;
 use digest::DigestFlags;
 use guards::GuardFlags;
 use rescue::RescueFlags;
+use sparse::SparseFlags;
 use stream::StreamFlags;
 
 /// Moves bytes between files, disks, pipes, tapes, video grabbers and sound devices by direct I/O, and says what happened to each of
@@ -124,6 +126,8 @@ pub(crate) struct Copy {
     #[command(flatten)]
     buffer: BufferFlags,
     #[command(flatten)]
+    sparse: SparseFlags,
+    #[command(flatten)]
     tape: TapeFlags,
     #[command(flatten)]
     stream: StreamFlags,
@@ -197,7 +201,7 @@ nor has SIGKILL an end, or a second SIGINT or SIGTERM where nobody takes it for 
 
 Fields of the event end:
   outcome, exit_code                     done, failed, refused, lost, partial or stopped; the code as below
-  bytes, seconds, bytes_per_second       copied from the start of the range without a gap
+  bytes, seconds, bytes_per_second       copied from the start of the range without a gap, holes included
   engine, engine_refused                 io_uring, aio or threads; why better ones are not used
   pages, pool_bytes, registered_bytes    the memory of the copy
   block_bytes, depth                     bytes of one request, requests in flight on each side
@@ -212,6 +216,12 @@ Fields of the event end:
   digest                                 {algorithm (blake3, sha256), value} of exactly these bytes where --hash asked for it, else null
   verified                               {bytes, seconds, direct, equal (false: also if not all was read back), differing_bytes (of mebibytes in which something differs), ranges
                                          [{byte (of DST), bytes}] the first that differ} where --verify read DST back, else null
+  sparse                                 what of bytes was not written, since it is zeros: {kept_bytes (holes of DST without a call), punched_bytes
+                                         (holes made in DST), discarded_bytes (zeros by a command of the disk), zeroed_bytes (written
+                                         by the disk or the kernel), found_bytes (those of all these that were found in what was
+                                         read), filled_bytes (holes that were written all the same)}, else null
+  offload                                what neither side counts, since the file system copied it: {kind (reflink: blocks are shared; in_kernel: copied there,
+                                         or shared in silence), bytes}, else null
   source, destination                    path, class (file, block, pipe, char, scsi, nvme, tape, video, audio), direct,
                                          direct_bytes, bounced_bytes, bounces [{reason, bytes}], requests,
                                          in_flight_max, and of a tape {block_bytes (0: variable), records,
@@ -455,6 +465,8 @@ impl Copy {
             hash: self.digest.hash,
             verify: self.digest.verify,
             buffer: self.buffer.options(),
+            sparse: self.sparse.sparse(),
+            offload: self.sparse.offload(),
             tape: self.tape.options(),
             stream: self.stream.options(),
         }

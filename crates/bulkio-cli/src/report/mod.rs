@@ -1,11 +1,12 @@
 //! The report of a copy: for people on standard error, for programs as one JSON object, the last of the events (`events`).
 //!
 //! The JSON names are stable: fields are added, never renamed. Lengths are bytes, times seconds. `stream` has what a device with a
-//! clock did, `digest` what was hashed and read back, `destinations` what became of each where there are several.
+//! clock did, `digest` what was hashed and read back, `sparse` what became of zeros, `destinations` what became of each where there are several.
 
 mod destinations;
 mod digest;
 mod rescue;
+mod sparse;
 mod stream;
 
 use std::path::Path;
@@ -21,6 +22,7 @@ use destinations::JsonDestination;
 pub(crate) use destinations::failed_line;
 use digest::{JsonDigest, JsonVerified};
 use rescue::JsonRescue;
+use sparse::{JsonOffload, JsonSparse};
 use stream::JsonStream;
 
 /// The object of a copy; what is not known because the copy never began is `null`.
@@ -58,6 +60,10 @@ struct Json<'a> {
     digest: Option<JsonDigest>,
     /// `null` where nothing was read back.
     verified: Option<JsonVerified>,
+    /// `null` where there were no holes, or none were looked for.
+    sparse: Option<JsonSparse>,
+    /// `null` where all moved through here.
+    offload: Option<JsonOffload>,
     source: Option<JsonSide<'a>>,
     /// The first, where there are several.
     destination: Option<JsonSide<'a>>,
@@ -194,6 +200,8 @@ pub(crate) fn json(
         rescue: report.and_then(JsonRescue::of),
         digest: report.and_then(JsonDigest::of),
         verified: report.and_then(|report| report.verified.as_ref()).map(JsonVerified::of),
+        sparse: report.and_then(JsonSparse::of),
+        offload: report.and_then(JsonOffload::of),
         source: report.map(|report| side_json(&report.source)),
         destination: report.map(|report| side_json(&report.destination)),
         destinations: report.and_then(JsonDestination::all),
@@ -291,7 +299,12 @@ pub(crate) fn human_lines(report: &Report, sidecar: Option<&Written>) -> String 
             let _ = writeln!(text, "              {}", digest::verified(verified, destination.bytes));
         }
     }
-    for line in rescue::lines(report).into_iter().chain(digest::lines(report)) {
+    let lines = rescue::lines(report)
+        .into_iter()
+        .chain(digest::lines(report))
+        .chain(sparse::line(report))
+        .chain(sparse::offload_line(report));
+    for line in lines {
         let _ = writeln!(text, "  {line}");
     }
     if let Some(Written { path: Some(path), lines, error: None, .. }) = sidecar {

@@ -11,6 +11,7 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use crate::engine::Remote;
 
@@ -112,6 +113,15 @@ impl<W: Work> Beside<W> {
         }
     }
 
+    /// Waits until it is idle, or for this long; says whether it is.
+    pub(super) fn settle_for(&self, time: Duration) -> bool {
+        let busy = |state: &mut State<W::Item>| {
+            !state.gone && (!state.queue.is_empty() || state.busy || state.skip_gap)
+        };
+        let waited = self.shared.changed.wait_timeout_while(self.shared.lock(), time, busy);
+        !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
+    }
+
     /// Says that what some items wait for never comes.
     pub(super) fn skip_gap(&self) {
         self.shared.lock().skip_gap = true;
@@ -187,7 +197,6 @@ mod tests {
     use super::*;
     use crate::engine::{Engine, EngineOptions};
     use crate::pages::{PagePool, PoolOptions, Slot};
-    use std::time::Duration;
 
     struct Count(u32);
 

@@ -17,7 +17,7 @@ use super::fan::{self, Destination, Fan, Share};
 use super::geometry::{Geometry, Unit, congruent};
 use super::options::{CopyOptions, End, Observer};
 use super::verify::ReadBack;
-use super::{CopyError, Side, overwrite, setting};
+use super::{CopyError, Side, Sparse, overwrite, setting, sparse};
 use crate::device::guard::{
     Access, ClaimPolicy, DestinationOptions, Place, Refusal, Role, check_fits, check_overlap,
     check_standard_output, open_destination, open_source,
@@ -101,6 +101,12 @@ pub(super) fn refusals(
     {
         let fits = check_fits(len, options.seek, capacity, destination.path());
         refusals.extend(fits.err().map(CopyError::from));
+    }
+    if options.sparse == Sparse::Always
+        && let Some(why) = sparse::refused_by(destination)
+    {
+        let path = destination.path().to_owned();
+        refusals.push(CopyError::SparseDestination { path, why });
     }
     refusals.extend(require_direct_of(Side::Source, source, None, options).err());
     refusals.extend(require_direct_of(Side::Destination, destination, None, options).err());

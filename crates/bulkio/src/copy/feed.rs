@@ -66,6 +66,17 @@ impl Feed {
         None
     }
 
+    /// Returns where what is read next begins, and how much of it lies in a row.
+    pub(super) fn front(&mut self, bound: Option<u64>) -> Option<(u64, u64)> {
+        let len = |area: &Range<u64>| {
+            bound.map_or(area.end, |bound| area.end.min(bound)).saturating_sub(area.start)
+        };
+        while self.areas.front().is_some_and(|area| len(area) == 0) {
+            self.areas.pop_front();
+        }
+        self.areas.front().map(|area| (area.start, len(area)))
+    }
+
     /// Says whether nothing is left.
     pub(super) fn is_empty(&self) -> bool {
         self.areas.iter().all(|area| area.start >= area.end)
@@ -133,6 +144,18 @@ mod tests {
                 prop_assert_eq!(times, u8::from(wanted), "byte {}", at);
             }
         }
+    }
+
+    #[test]
+    fn the_front_goes_over_what_is_left_out_and_ends_at_the_bound() {
+        let mut feed = Feed::forwards([0..100, 200..300, 900..u64::MAX]);
+        assert_eq!(feed.front(Some(1000)), Some((0, 100)));
+        feed.leave_out(60);
+        assert_eq!(feed.front(Some(1000)), Some((60, 40)));
+        feed.leave_out(40);
+        assert_eq!(feed.front(Some(1000)), Some((200, 100)));
+        feed.leave_out(100);
+        assert_eq!((feed.front(Some(1000)), feed.front(Some(900))), (Some((900, 100)), None));
     }
 
     #[test]

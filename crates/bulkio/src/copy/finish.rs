@@ -149,6 +149,8 @@ impl Pipeline<'_> {
             rescue: self.state.rescue.as_ref().map(Rescue::report),
         }
         .report();
+        self.tell_sparse(&mut report);
+        report.offload = self.offload.report();
         self.tell_tuned(&mut report);
         report.buffered = self.buffered();
         report

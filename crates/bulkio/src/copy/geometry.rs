@@ -92,6 +92,11 @@ impl Geometry {
         Some(Self { skip, seek, source, slot_len, anchor, unit })
     }
 
+    /// Returns the common unit of both sides.
+    pub(super) const fn unit(&self) -> u64 {
+        self.unit
+    }
+
     /// Returns the chunk that starts at byte `at` of the range and ends at the next cut, or at `end`; `None` where nothing lies between.
     pub(super) fn chunk(&self, number: u64, at: u64, end: u64) -> Option<Chunk> {
         let start = self.anchor.checked_add(at)?;
@@ -217,7 +222,7 @@ pub(super) fn up(value: u64, unit: u64) -> u64 {
     value.checked_next_multiple_of(unit).unwrap_or(value)
 }
 
-fn down(value: u64, unit: u64) -> u64 {
+pub(super) fn down(value: u64, unit: u64) -> u64 {
     value.saturating_sub(value.checked_rem(unit).unwrap_or(0))
 }
 

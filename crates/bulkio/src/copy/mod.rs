@@ -7,6 +7,11 @@
 //! direct destination are read, changed and written back (`edges`); then everything is made durable (`finish`). No other place
 //! holds bytes.
 //!
+//! What the file system of the source names as holes is not read, and becomes holes or zeros of the destination before the first read (`sparse`); what is
+//! read can be searched for zeros, too.
+//!
+//! From file to file the kernel can be asked to copy by itself (`offload`); what it refuses goes the way above.
+//!
 //! Slots that are written go to another core first where digests are wanted (`beside`, `digest`), and what is at the destination is
 //! read back past the caches and held against them (`verify`, `reading`). Two ends are compared the same way (`compare`).
 //!
@@ -34,6 +39,7 @@ mod gate;
 mod geometry;
 mod map;
 mod narrow;
+mod offload;
 mod options;
 mod overwrite;
 mod pipeline;
@@ -44,6 +50,7 @@ mod rescue;
 mod setting;
 mod single;
 mod slots;
+mod sparse;
 mod start;
 mod state;
 mod tape;
@@ -71,6 +78,7 @@ pub use digest::{Digest, DigestParseError, HashAlgorithm, HashRequest};
 pub use error::{CopyError, CopyFailure, FailureClass, Side};
 pub use fan::{DESTINATIONS_MAX, DestinationFailure, DestinationReport};
 pub use map::{AREAS_MAX, AreaStatus, MapFileError, MapTextError, RecoveryMap, RescuePhase};
+pub use offload::{Offload, OffloadKind, OffloadReport};
 pub use options::{Control, CopyOptions, End, Observer, Passthrough, Phase, Progress, Silent};
 pub use overwrite::Overwrite;
 pub use preview::{CopyPlan, Cut, PlannedCall, PlannedLayout, PlannedSide, PlannedTransfer, Step, plan};
@@ -79,6 +87,7 @@ pub use rescue::{
     LOST_RANGES_MAX, LostBytes, LostRange, MapOptions, OnError, RescueOptions, RescueProgress, RescueReport,
 };
 pub use setting::Setting;
+pub use sparse::{Sparse, SparseReport};
 pub use start::{Start, StartEnd};
 pub use tape::{TapeCopy, TapeFiles, TapeReport};
 pub use tuner::Tuned;

@@ -9,7 +9,7 @@ use super::overwrite::Overwrite;
 use super::setting::{BLOCK_LEN, Setting};
 use super::start::Start;
 use super::tuner::DEPTH_START;
-use super::{CopyError, HashRequest, LostRange, RescueOptions, RescueProgress, TapeCopy};
+use super::{CopyError, HashRequest, LostRange, Offload, RescueOptions, RescueProgress, Sparse, TapeCopy};
 use crate::device::DirectMode;
 use crate::device::guard::Expectations;
 use crate::engine::{DEPTH_MAX, EngineChoice};
@@ -64,6 +64,10 @@ pub struct CopyOptions {
     /// Memory between both ends, with watermarks; `None` is what the depth needs, and whatever is there is written. Not with a tape or a device with a
     /// clock, which have buffers of their own.
     pub buffer: Option<Buffering>,
+    /// What becomes of holes and zeros.
+    pub sparse: Sparse,
+    /// Whether the kernel is asked to copy from file to file by itself.
+    pub offload: Offload,
     /// What concerns tapes.
     pub tape: TapeCopy,
     /// What concerns video grabbers and sound devices.
@@ -98,6 +102,8 @@ impl Default for CopyOptions {
             hash: None,
             verify: false,
             buffer: None,
+            sparse: Sparse::Auto,
+            offload: Offload::Never,
             tape: TapeCopy::default(),
             stream: StreamCopy::default(),
         }
@@ -142,6 +148,9 @@ impl CopyOptions {
         if self.rescue.wanted() && (self.hash.is_some() || self.verify) {
             return Err(CopyError::RescueDigest);
         }
+        if self.rescue.wanted() && self.sparse == Sparse::Always {
+            return Err(CopyError::RescueSparse);
+        }
         let end_max = i64::MAX.unsigned_abs();
         for (what, start) in [("skip", self.skip), ("seek", self.seek)] {
             range(what, start, 0, end_max)?;
@@ -153,8 +162,13 @@ impl CopyOptions {
 
     /// Refuses what only copies between files, disks and pipes have: `why` is what the copy is with.
     pub(super) fn check_plain(&self, why: &'static str) -> Result<(), CopyError> {
-        let set =
-            [("--hash", self.hash.is_some()), ("--verify", self.verify), ("--buffer", self.buffer.is_some())];
+        let set = [
+            ("--hash", self.hash.is_some()),
+            ("--verify", self.verify),
+            ("--buffer", self.buffer.is_some()),
+            ("--sparse always", self.sparse == Sparse::Always),
+            ("--offload", self.offload == Offload::Try),
+        ];
         match set.into_iter().find(|(_, set)| *set) {
             Some((what, _)) => Err(CopyError::StreamUnfit { what, why }),
             None => Ok(()),

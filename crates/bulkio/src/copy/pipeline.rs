@@ -18,10 +18,12 @@ use super::fan::{Peer, Writing};
 use super::feed::Feed;
 use super::geometry::Chunk;
 use super::narrow::FailedRead;
+use super::offload::Offloading;
 use super::options::{CopyOptions, Observer, Phase};
 use super::report::{Report, SideReport};
 use super::rescue::Rescue;
 use super::slots::Slots;
+use super::sparse::Holes;
 use super::start::{Start, StartEnd};
 use super::state::{Filled, State};
 use super::tuner::Tuner;
@@ -64,6 +66,10 @@ pub(super) struct Pipeline<'a> {
     pub(super) state: State,
     /// What is still to be read.
     pub(super) feed: Feed,
+    /// What needs not be read, since it is zeros.
+    pub(super) holes: Holes,
+    /// What the file system copies by itself.
+    pub(super) offload: Offloading,
     /// The most that is left out behind a read that failed, in bytes.
     pub(super) leave_out_bound: u64,
     pub(super) tuner: Tuner,
@@ -95,6 +101,8 @@ pub(super) fn run(
     // Both ends are open, which may have taken its time.
     pipeline.state.tell(observer, Phase::Copying, true);
     pipeline.skip_stream(options.skip, observer);
+    pipeline.find_holes(options, observer);
+    pipeline.plan_offload(options);
     if pipeline.state.ends() {
         // The destination is as it was; a created one goes with `ends`.
         return pipeline.report().ended(pipeline.state.take_error());
@@ -103,16 +111,20 @@ pub(super) fn run(
         pipeline.state.tell_news(observer);
         return pipeline.report().ended(Some(error));
     }
+    pipeline.reflink();
+    pipeline.make_holes(observer);
+    pipeline.copy_in_kernel(observer);
     if pipeline.state.rescue.is_some() {
         pipeline.rescue(options, observer);
     } else {
         pipeline.transfer(observer);
     }
+    pipeline.check_source();
     pipeline.narrow(observer);
     pipeline.write_edges(observer);
     pipeline.finish(options, observer);
     let synced = pipeline.state.is_synced();
-    let digested = pipeline.take_digests();
+    let digested = pipeline.take_digests(observer);
     pipeline.save_last(synced || !options.sync, observer);
     let mut error = pipeline.state.take_error();
     let mut report = pipeline.report();
@@ -152,6 +164,7 @@ impl<'a> Pipeline<'a> {
             ..EngineOptions::default()
         })?;
         let slots_max = tuning::slots_under_way(tuner.depth_max(), true).max(pool.len());
+        let holes = Holes::new(digests.as_ref());
         let digesting = digests.map(|digests| digest::start(digests, slots_max, &mut engine)).transpose()?;
         let source = &*ends.source;
         let read_bounce = ends.read_bounce();
@@ -166,6 +179,8 @@ impl<'a> Pipeline<'a> {
         Ok(Self {
             state: State::new(side, writings, ends.len, tuner.depth()),
             feed: Feed::whole(),
+            holes,
+            offload: Offloading::default(),
             leave_out_bound: 0,
             tuner,
             buffer,
@@ -185,7 +200,12 @@ impl<'a> Pipeline<'a> {
         let end = self.state.len.map(|len| options.seek.saturating_add(len));
         let ends = self.ends;
         for (number, destination) in ends.destinations.iter().enumerate() {
-            match destination.device.prepare(options.seek, end, options.truncate) {
+            let areas = if self.offload.is_wanted() { Some(&[][..]) } else { self.holes.areas() };
+            let prepared = match areas {
+                Some(areas) => self.reserve(&*destination.device, areas, options),
+                None => destination.device.prepare(options.seek, end, options.truncate),
+            };
+            match prepared {
                 Ok(()) => self.state.writings.at_mut(number).began = true,
                 Err(why) => {
                     // What was reserved in part goes back.

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    Buffered, CopyError, CopyFailure, DestinationReport, Digest, HashAlgorithm, RescueReport, StreamReport,
-    TapeReport, Tuned, Verified,
+    Buffered, CopyError, CopyFailure, DestinationReport, Digest, HashAlgorithm, OffloadReport, RescueReport,
+    SparseReport, StreamReport, TapeReport, Tuned, Verified,
 };
 use crate::engine::{EngineReport, Registration};
 use crate::pages::{PageKind, PagePool};
@@ -13,8 +13,8 @@ use crate::pages::{PageKind, PagePool};
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Report {
-    /// Bytes copied, from the start of the range without a gap. Of several destinations: those that each has which did not fail, or the most that one
-    /// has where all did.
+    /// Bytes copied, from the start of the range without a gap, holes included. Of several destinations: those that each has which did not fail, or the
+    /// most that one has where all did.
     pub bytes: u64,
     /// Time from the start to the end, the flush included.
     pub elapsed: Duration,
@@ -58,6 +58,10 @@ pub struct Report {
     pub notes: Vec<String>,
     /// What could not be read and what else a copy knows that keeps account of each area; `None` where it keeps none.
     pub rescue: Option<RescueReport>,
+    /// What became of holes and zeros; `None` where there were none, or none were looked for.
+    pub sparse: Option<SparseReport>,
+    /// What the file system copied by itself, which no side counts; `None` where it did not.
+    pub offload: Option<OffloadReport>,
 }
 
 /// What a copy knows at its end; the rest of its report follows from that.
@@ -105,6 +109,8 @@ impl Closing<'_> {
             destinations: self.destinations,
             notes: self.notes,
             rescue: self.rescue,
+            sparse: None,
+            offload: None,
         }
     }
 }

@@ -73,8 +73,10 @@ impl Pipeline<'_> {
     /// Lets the tuner hear how far the copy is, and gets memory for the depth that it wants.
     pub(super) fn tune(&mut self) {
         let under_way = u32::try_from(self.pool.taken()).unwrap_or(u32::MAX);
+        // Holes and what the kernel copied were done before, and say nothing of a depth.
+        let unmoved = self.holes.made_bytes().saturating_add(self.offload.bytes());
         let Stats { operations, operations_at_once: at_once, .. } = self.engine.stats();
-        let (at, done) = (self.state.started.elapsed(), self.state.done());
+        let (at, done) = (self.state.started.elapsed(), self.state.done().saturating_sub(unmoved));
         let sample = Sample { at, done, under_way, operations, at_once };
         if !self.tuner.hear(&sample) {
             return;

@@ -3,7 +3,9 @@
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use super::{Class, Device, Routes};
+use rustix::fs::FallocateFlags;
+
+use super::{Class, Device, PrepareError, Routes, Zeroing};
 use crate::probe::Probe;
 
 /// A block device.
@@ -36,5 +38,17 @@ impl Device for Block {
 
     fn len_bytes(&self) -> Option<u64> {
         self.probe.size
+    }
+
+    /// Linux keeps the promise of zeros for both, whatever the device says of what it discards (block/fops.c, `blkdev_fallocate`): a hole is
+    /// punched by the device's own command for zeros or not at all, a zeroed range falls back to pages of zeros.
+    fn zero(&self, at: u64, len: u64, how: Zeroing) -> Result<(), PrepareError> {
+        let (operation, flags) = match how {
+            Zeroing::Free => ("unmapping a range of the destination", FallocateFlags::PUNCH_HOLE),
+            Zeroing::Write => ("zeroing a range of the destination", FallocateFlags::ZERO_RANGE),
+        };
+        // Through the descriptor with the claim: another one would be refused where the page cache holds dirty pages.
+        rustix::fs::fallocate(self.routes.holder(), flags | FallocateFlags::KEEP_SIZE, at, len)
+            .map_err(|errno| PrepareError { operation, bytes: len, errno })
     }
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use rustix::fs::{FallocateFlags, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::{Class, Device, PrepareError, Routes};
+use super::{Class, Device, PrepareError, Routes, Zeroing};
 use crate::probe::Probe;
 
 /// A regular file.
@@ -85,6 +85,15 @@ impl Device for File {
             })?;
         }
         Ok(())
+    }
+
+    fn zero(&self, at: u64, len: u64, how: Zeroing) -> Result<(), PrepareError> {
+        let (operation, flags) = match how {
+            Zeroing::Free => ("punching a hole into the destination", FallocateFlags::PUNCH_HOLE),
+            Zeroing::Write => ("zeroing a range of the destination", FallocateFlags::ZERO_RANGE),
+        };
+        rustix::fs::fallocate(self.routes.buffered(), flags | FallocateFlags::KEEP_SIZE, at, len)
+            .map_err(|errno| PrepareError { operation, bytes: len, errno })
     }
 
     fn sync_name(&self) -> Result<(), PrepareError> {

@@ -158,6 +158,16 @@ pub trait Device: fmt::Debug {
         Ok(())
     }
 
+    /// Makes bytes `at..at + len` read as zeros without any of them moving. Whole blocks, where the class has blocks.
+    ///
+    /// # Errors
+    /// The call that failed, with its error number: what of the range is zero then is not known. A class that has no such call says
+    /// so with `EOPNOTSUPP`.
+    fn zero(&self, _at: u64, len: u64, _how: Zeroing) -> Result<(), PrepareError> {
+        let operation = "zeroing a range of the destination without writing it";
+        Err(PrepareError { operation, bytes: len, errno: Errno::OPNOTSUPP })
+    }
+
     /// Makes the name itself durable, where there is one (the folder of a new file).
     ///
     /// # Errors
@@ -165,6 +175,15 @@ pub trait Device: fmt::Debug {
     fn sync_name(&self) -> Result<(), PrepareError> {
         Ok(())
     }
+}
+
+/// How a range becomes zeros.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Zeroing {
+    /// Its space is given back: a hole in a file, unmapped blocks of a disk that reads them as zeros.
+    Free,
+    /// It keeps its space, and zeros are written by the device or by the kernel.
+    Write,
 }
 
 /// A call on a destination that failed before or after the bytes moved.

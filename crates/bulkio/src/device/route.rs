@@ -65,7 +65,7 @@ const MEMORY_FILE_SYSTEMS: [&str; 3] = ["tmpfs", "ramfs", "devtmpfs"];
 pub struct Routes {
     /// The descriptor that holds the exclusive claim on a disk. It goes to no engine: a ring lets go of its
     /// files some time after it is closed, and the claim must end with the copy.
-    _claim: Option<Arc<OwnedFd>>,
+    claim: Option<Arc<OwnedFd>>,
     buffered: Arc<OwnedFd>,
     direct: Result<Arc<OwnedFd>, DirectRefused>,
     direct_limits: Limits,
@@ -86,7 +86,7 @@ impl Routes {
             None => (None, fd),
         };
         Self {
-            _claim: claim,
+            claim,
             buffered,
             direct,
             direct_limits: probe.limits,
@@ -99,7 +99,7 @@ impl Routes {
     pub fn streamed(fd: Arc<OwnedFd>, probe: &Probe) -> Self {
         let limits = *probe.buffered_limits();
         Self {
-            _claim: None,
+            claim: None,
             buffered: fd,
             direct: Err(DirectRefused::Stream),
             direct_limits: limits,
@@ -117,7 +117,7 @@ impl Routes {
         copies: Option<DirectRefused>,
     ) -> Self {
         Self {
-            _claim: claim.map(Arc::new),
+            claim: claim.map(Arc::new),
             direct: match copies {
                 None => Ok(Arc::clone(&fd)),
                 Some(why) => Err(why),
@@ -132,6 +132,11 @@ impl Routes {
     #[must_use]
     pub const fn buffered(&self) -> &Arc<OwnedFd> {
         &self.buffered
+    }
+
+    /// Returns the descriptor that holds the claim on a disk, for calls that no engine carries; else that of [`buffered`](Self::buffered).
+    pub(crate) fn holder(&self) -> &Arc<OwnedFd> {
+        self.claim.as_ref().unwrap_or(&self.buffered)
     }
 
     /// Returns the descriptor for direct transfers, or why there is none.

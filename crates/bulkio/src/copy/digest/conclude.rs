@@ -14,7 +14,9 @@ pub(in super::super) fn conclude(
     report: &mut Report,
     observer: &mut dyn Observer,
 ) -> Option<CopyError> {
-    let Digested { stream, bytes, runs } = digested;
+    let Digested { stream, bytes, runs, abandoned } = digested;
+    // All may be written: what was wanted of it is not done.
+    report.interrupted |= abandoned;
     let mut differs = None;
     if let Some((request, found)) = options.hash.zip(stream) {
         let algorithm = request.algorithm;

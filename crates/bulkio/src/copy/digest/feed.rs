@@ -3,8 +3,9 @@
 use super::super::CopyError;
 use super::super::beside::Beside;
 use super::super::geometry::Chunk;
-use super::super::pipeline::{Op, Pipeline};
-use super::{Digested, Digests, Piece};
+use super::super::options::{Observer, Phase};
+use super::super::pipeline::{Op, Pipeline, WAIT};
+use super::{Digested, Digests, Piece, Written};
 use crate::engine::Engine;
 use crate::pages::{Slot, SlotShare};
 
@@ -22,7 +23,15 @@ impl Pipeline<'_> {
     /// Hands a chunk on of which `len` bytes are written; without digests its slot is free at once.
     pub(in super::super) fn digest(&self, chunk: Chunk, len: u64, slot: Slot) {
         if let Some(digesting) = &self.digesting {
-            digesting.push(Piece { at: chunk.at, len, slot, slot_offset: chunk.slot_offset });
+            let piece = Piece { at: chunk.at, len, slot, slot_offset: chunk.slot_offset };
+            digesting.push((chunk.at, Written::Piece(piece)));
+        }
+    }
+
+    /// Says that the destination has this many zeros at byte `at` of the range.
+    pub(in super::super) fn digest_zeros(&self, at: u64, len: u64) {
+        if let Some(digesting) = self.digesting.as_ref().filter(|_| len > 0) {
+            digesting.push((at, Written::Zeros(len)));
         }
     }
 
@@ -55,8 +64,14 @@ impl Pipeline<'_> {
     }
 
     /// Ends the thread, and returns what it made: `None` where nothing was wanted, or where it panicked, which is then recorded.
-    pub(in super::super) fn take_digests(&mut self) -> Option<Digested> {
-        let digested = self.digesting.take()?.finish().map(Digests::finish);
+    pub(in super::super) fn take_digests(&mut self, observer: &mut dyn Observer) -> Option<Digested> {
+        let digesting = self.digesting.take()?;
+        // Only zeros that nobody read can keep it busy for long.
+        while !digesting.settle_for(WAIT) {
+            self.state.tell(observer, Phase::Flushing, true);
+            self.holes.hurry(self.state.stopped);
+        }
+        let digested = digesting.finish().map(Digests::finish);
         if digested.is_none() {
             self.state.fail(self.state.front(), CopyError::WorkThread);
         }

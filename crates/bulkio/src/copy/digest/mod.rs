@@ -11,6 +11,8 @@ mod runs;
 mod value;
 
 use core::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 pub use value::{Digest, DigestParseError, HashAlgorithm, HashRequest};
 
@@ -41,11 +43,26 @@ impl Piece {
     }
 }
 
-impl Len for Piece {
+/// A part of the range that is at the destination.
+#[derive(Debug)]
+pub(super) enum Written {
+    /// Written from a slot.
+    Piece(Piece),
+    /// This many zeros, which lie in no slot.
+    Zeros(u64),
+}
+
+impl Len for Written {
     fn len_bytes(&self) -> u64 {
-        self.len
+        match self {
+            Self::Piece(piece) => piece.len,
+            Self::Zeros(len) => *len,
+        }
     }
 }
+
+/// Zeros to hash, a part at a time.
+static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
 
 /// A hash of a stream on its way.
 enum Hasher {
@@ -88,9 +105,15 @@ impl fmt::Debug for Hasher {
 /// The digests of one copy.
 #[derive(Debug)]
 pub(super) struct Digests {
-    order: Order<Piece>,
+    order: Order<Written>,
     stream: Option<Hasher>,
     runs: Option<Runs>,
+    /// Nobody waits for the digest of zeros any more: there may be hours of them.
+    hurry: Arc<AtomicBool>,
+    /// Where the digest of the stream was given up for that.
+    cut_at: Option<u64>,
+    /// Something was given up.
+    abandoned: bool,
 }
 
 /// What became of them.
@@ -101,6 +124,8 @@ pub(super) struct Digested {
     pub(super) bytes: u64,
     /// The runs of all that was written.
     pub(super) runs: Vec<Run>,
+    /// A stop came before all was hashed.
+    pub(super) abandoned: bool,
 }
 
 impl Digests {
@@ -111,20 +136,63 @@ impl Digests {
             order: Order::default(),
             stream: stream.map(Hasher::new),
             runs: runs.then(Runs::default),
+            hurry: Arc::default(),
+            cut_at: None,
+            abandoned: false,
         })
     }
 
+    /// Returns what makes it leave out zeros from now on.
+    pub(super) fn hurry(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.hurry)
+    }
+
     fn drain(&mut self) {
-        while let Some((at, piece)) = self.order.take() {
-            let bytes = piece.bytes();
-            if self.order.is_whole()
-                && let Some(stream) = &mut self.stream
-            {
-                stream.take(bytes);
+        while let Some((at, written)) = self.order.take() {
+            match &written {
+                Written::Piece(piece) => {
+                    let bytes = piece.bytes();
+                    if let Some(stream) = self.whole_stream() {
+                        stream.take(bytes);
+                    }
+                    if let Some(runs) = &mut self.runs {
+                        runs.take(at, bytes);
+                    }
+                }
+                Written::Zeros(len) => self.take_zeros(at, *len),
             }
-            if let Some(runs) = &mut self.runs {
-                runs.take(at, bytes);
+        }
+    }
+
+    /// The digest of the stream, as long as there was no gap.
+    fn whole_stream(&mut self) -> Option<&mut Hasher> {
+        self.stream.as_mut().filter(|_| self.order.is_whole() && self.cut_at.is_none())
+    }
+
+    fn take_zeros(&mut self, at: u64, len: u64) {
+        let zeros = |left: u64| part(&ZEROS, 0, 0..left);
+        let hurry = Arc::clone(&self.hurry);
+        let mut left = len;
+        while left > 0
+            && let Some(stream) = self.whole_stream()
+        {
+            if hurry.load(Ordering::Relaxed) {
+                self.abandoned = true;
+                self.cut_at = Some(at.saturating_add(len.saturating_sub(left)));
+                break;
             }
+            let bytes = zeros(left);
+            stream.take(bytes);
+            left = left.saturating_sub(u64::try_from(bytes.len()).unwrap_or(left));
+        }
+        let mut at = at;
+        let end = at.saturating_add(len);
+        while let Some(runs) = self.runs.as_mut().filter(|_| at < end) {
+            if hurry.load(Ordering::Relaxed) {
+                self.abandoned = true;
+                return;
+            }
+            at = runs.take_zeros(at, zeros(end.saturating_sub(at)), end);
         }
     }
 
@@ -133,7 +201,8 @@ impl Digests {
             self.drain();
         }
         Digested {
-            bytes: self.order.whole_bytes(),
+            bytes: self.cut_at.unwrap_or_else(|| self.order.whole_bytes()),
+            abandoned: self.abandoned,
             stream: self.stream.map(Hasher::finish),
             runs: self.runs.map(Runs::finish).unwrap_or_default(),
         }
@@ -141,10 +210,10 @@ impl Digests {
 }
 
 impl Work for Digests {
-    type Item = Piece;
+    type Item = (u64, Written);
 
-    fn take(&mut self, piece: Piece) {
-        self.order.insert(piece.at, piece);
+    fn take(&mut self, (at, written): (u64, Written)) {
+        self.order.insert(at, written);
         self.drain();
     }
 
@@ -182,7 +251,7 @@ mod tests {
         for (algorithm, expected) in expected {
             let mut digests = Digests::wanted(Some(algorithm), true).expect("something is wanted");
             for piece in pieces(&pool, &bytes, 10_007).into_iter().rev() {
-                digests.take(piece);
+                digests.take((piece.at, Written::Piece(piece)));
             }
             assert_eq!(pool.free_slots(), 8, "all are hashed");
             let digested = digests.finish();
@@ -200,7 +269,7 @@ mod tests {
         let mut digests = Digests::wanted(Some(HashAlgorithm::Blake3), true).expect("something is wanted");
         let mut pieces = pieces(&pool, &bytes, 10_000);
         drop(pieces.remove(1));
-        pieces.into_iter().for_each(|piece| digests.take(piece));
+        pieces.into_iter().for_each(|piece| digests.take((piece.at, Written::Piece(piece))));
         assert_eq!(pool.free_slots(), 6, "two wait");
         Work::skip_gap(&mut digests);
         assert_eq!(pool.free_slots(), 8);

@@ -66,6 +66,8 @@ pub(in super::super) struct Runs {
     hasher: blake3::Hasher,
     /// What the hasher has had.
     open: Range<u64>,
+    /// The digest of a whole run of zeros.
+    zero_digest: Option<[u8; KEPT]>,
 }
 
 impl Runs {
@@ -84,6 +86,26 @@ impl Runs {
                 self.close();
             }
         }
+    }
+
+    /// Takes some of the zeros that lie between byte `at` and `end`: a whole run at once, else `zeros`. Returns the byte behind them.
+    pub(in super::super) fn take_zeros(&mut self, at: u64, zeros: &[u8], end: u64) -> u64 {
+        let run_end = at.saturating_add(RUN_LEN);
+        if at.checked_rem(RUN_LEN) != Some(0) || run_end > end {
+            let zeros = part(zeros, at, at..self::run_end(at));
+            self.take(at, zeros);
+            return at.saturating_add(u64::try_from(zeros.len()).unwrap_or(u64::MAX));
+        }
+        self.close();
+        let digest = *self.zero_digest.get_or_insert_with(|| {
+            let mut hasher = blake3::Hasher::new();
+            std::io::copy(&mut std::io::Read::take(std::io::repeat(0), RUN_LEN), &mut hasher)
+                .map_or([0; KEPT], |_| kept(&hasher.finalize()))
+        });
+        let len = u32::try_from(RUN_LEN).unwrap_or(u32::MAX);
+        self.runs.push(Run { at, len, digest });
+        self.open = run_end..run_end;
+        run_end
     }
 
     fn close(&mut self) {

@@ -47,6 +47,8 @@ impl CopyError {
             | Self::RescueKind { .. }
             | Self::RescueStream { .. }
             | Self::RescueDigest
+            | Self::RescueSparse
+            | Self::SparseDestination { .. }
             | Self::MapNeedsSync
             | Self::Map(_)
             | Self::MapItself { .. }

@@ -464,6 +464,17 @@ pub enum CopyError {
          bulkio verify"
     )]
     RescueDigest,
+    /// A search for zeros and an account of areas were wanted of one copy.
+    #[error("--sparse always goes with a copy that stops at errors and keeps no map; leave it out")]
+    RescueSparse,
+    /// Zeros were to be made holes of a destination that takes none.
+    #[error("--sparse always needs a file or disk that takes holes, and {} does not: {why}; leave it out", .path.display())]
+    SparseDestination {
+        /// The destination.
+        path: PathBuf,
+        /// Why not.
+        why: &'static str,
+    },
     /// An end has no positions, or no length.
     #[error(
         "going around bad blocks and keeping a map need positions on both sides and a length, and the {side} {} is a stream; copy to a \

@@ -1,8 +1,8 @@
 //! What goes with one destination alone, refused where there are several.
 
-use super::super::CopyError;
 use super::super::options::{CopyOptions, End};
 use super::super::setting::Setting;
+use super::super::{CopyError, Offload, Sparse};
 use super::DESTINATIONS_MAX;
 use crate::device::audio::is_pcm;
 use crate::device::guard::Expectations;
@@ -34,6 +34,8 @@ pub(in super::super) fn check(
     }
     let alone = [
         (options.rescue.wanted(), "--on-error, --reverse and --map keep account of one destination"),
+        (options.sparse == Sparse::Always, "--sparse always makes holes of what is read for one destination"),
+        (options.offload == Offload::Try, "--offload is from one file to one file"),
         (options.expect != Expectations::default(), "--expect-serial and --expect-size name one disk"),
     ];
     if let Some((_, what)) = alone.into_iter().find(|(wanted, _)| *wanted) {

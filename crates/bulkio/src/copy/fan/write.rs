@@ -72,6 +72,14 @@ impl Pipeline<'_> {
         if writes.is_empty() {
             return self.digest(chunk, hashed, slot);
         }
+        let slot = match writes.first() {
+            Some(&(_, place, len, moved)) if !self.state.writings.is_several() => {
+                let padding = place.len.saturating_sub(moved);
+                let Some(slot) = self.leave_out_zeros((chunk, len), slot, (place, padding)) else { return };
+                slot
+            }
+            _ => slot,
+        };
         let mut rest = Some(SlotShare::from(slot));
         let mut writes = writes.into_iter().peekable();
         while let Some((number, place, len, moved)) = writes.next()
@@ -145,11 +153,9 @@ impl Pipeline<'_> {
     }
 
     /// A destination is done with `len` bytes of a chunk, `written` of which it has. The last one to be so hands the slot on.
-    fn let_go(&self, number: usize, chunk: Chunk, (len, written): (u64, u64), share: Option<SlotShare>) {
-        if let Some(slot) = share.and_then(SlotShare::into_slot) {
-            let is_elsewhere = self.state.is_elsewhere(number);
-            self.digest(chunk, if is_elsewhere { len } else { written }, slot);
-        }
+    fn let_go(&mut self, number: usize, chunk: Chunk, (len, written): (u64, u64), share: Option<SlotShare>) {
+        let written = if self.state.is_elsewhere(number) { len } else { written };
+        self.slot_written(chunk, written, share.and_then(SlotShare::into_slot));
     }
 
     /// Returns how many bytes of the chunk are written.

@@ -109,8 +109,13 @@ impl Writing {
 
     /// Records that `len` bytes from byte `at` of the range on are written.
     pub(in super::super) fn wrote(&mut self, at: u64, len: u64) {
-        if len > 0 {
-            self.written.insert(at, len);
+        match self.written.range_mut(..at).next_back() {
+            // One long hole is one entry, however many steps it took.
+            Some((start, before)) if start.saturating_add(*before) == at => {
+                *before = before.saturating_add(len);
+            }
+            _ if len > 0 => drop(self.written.insert(at, len)),
+            _ => {}
         }
         while let Some(len) = self.written.remove(&self.front) {
             self.front = self.front.saturating_add(len);

@@ -20,7 +20,7 @@ use self::walk::Walk;
 use super::ends::{Ends, assemble, range_len, refusals};
 use super::fan::Fan;
 use super::tuning::{first_slots, tuner};
-use super::{CopyError, CopyOptions, End, Side};
+use super::{CopyError, CopyOptions, End, Side, sparse};
 use crate::device::audio::is_pcm;
 use crate::device::tape::is_tape;
 use crate::device::video::Capture;
@@ -237,6 +237,7 @@ pub fn plan(source: End<'_>, destination: End<'_>, options: &CopyOptions) -> Res
     let layout = match assemble(from, Fan::one((to, None)), options, len, Vec::new()) {
         Ok(ends) => {
             notes.extend(ends.notes.iter().cloned());
+            notes.extend(sparse::outlook(&ends, options));
             for (side, planned) in [Side::Source, Side::Destination].into_iter().zip(&mut sides) {
                 planned.lay(&ends, side);
             }

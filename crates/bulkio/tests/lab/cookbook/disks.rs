@@ -65,6 +65,16 @@ pub(super) fn stick(stage: &Stage<'_>) {
     stage.assert_said(if stage.ours == Some(1) { "DISK6" } else { "verified 12582912 bytes, all equal" });
 }
 
+pub(super) fn several(stage: &Stage<'_>) {
+    for (node, seed) in [(DISK, OF_DISK), (STICK, OF_STICK)] {
+        let mut expected = bytes(seed, LEN);
+        expected[..IMAGE_LEN].copy_from_slice(&bytes(OF_IMAGE, IMAGE_LEN));
+        assert_is(&disk(node), &expected, stage);
+        stage.assert_said(node);
+    }
+    stage.assert_said("all equal");
+}
+
 pub(super) fn compressed(stage: &Stage<'_>) {
     if stage.ours == Some(0) {
         let image = stage.folder.join("disk.img.gz");

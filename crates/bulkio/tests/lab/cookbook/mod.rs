@@ -146,6 +146,8 @@ cookbook! {
     part: "Copy a part of a disk into a part of another", disks::both, disks::part;
     wipe: "Wipe a disk", disks::both, disks::wiped;
     look: "Look before you copy", disks::stick_and_image, disks::looked;
+    several: "Write several disks at once", disks::stick_image, disks::several;
+    sparse: "Copy a sparse image", others::images, others::thin;
     sound: "Record sound", others::player, others::recorded;
 }
 

@@ -4,6 +4,7 @@
 //! shorter than half of it (see `tape`).
 
 use std::fs;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
@@ -108,5 +109,40 @@ pub(super) fn recorded(stage: &Stage<'_>) {
         let sidecar = String::from_utf8(stage.file("talk.wav.jsonl")).unwrap();
         let losses = sidecar.lines().filter(|line| line.starts_with("{\"event\":\"lost\"")).count();
         assert_eq!(losses > 0, stage.code == 4, "{sidecar}");
+    }
+}
+
+/// An image with holes, and one with its zeros written.
+const IMAGE_LEN: usize = 24 << 20;
+
+fn image() -> Vec<u8> {
+    let mut image = vec![0; IMAGE_LEN];
+    for at in [0, 9 << 20, IMAGE_LEN - (1 << 20)] {
+        image[at..at + (1 << 20)].copy_from_slice(&bytes(at as u64 + 40, 1 << 20));
+    }
+    image
+}
+
+fn blocks_of(file: &Path) -> u64 {
+    file.metadata().unwrap().blocks()
+}
+
+pub(super) fn images(folder: &Path) -> Kept {
+    let image = image();
+    fs::write(folder.join("full.img"), &image).unwrap();
+    let file = fs::File::create(folder.join("vm.img")).unwrap();
+    for at in [0, 9 << 20, IMAGE_LEN - (1 << 20)] {
+        file.write_all_at(&image[at..at + (1 << 20)], at as u64).unwrap();
+    }
+    assert!(blocks_of(&folder.join("full.img")) > 4 * blocks_of(&folder.join("vm.img")));
+    None
+}
+
+pub(super) fn thin(stage: &Stage<'_>) {
+    let most = 2 * blocks_of(&stage.folder.join("vm.img"));
+    for name in ["copy.img", "thin.img"] {
+        assert!(stage.file(name) == image(), "{name}: {}", stage.printed);
+        let blocks = blocks_of(&stage.folder.join(name));
+        assert!(blocks < most, "{name} has {blocks} sectors of 512: {}", stage.printed);
     }
 }
