@@ -135,6 +135,9 @@ impl Output {
 }
 
 fn stopped_line(report: &Report) -> String {
+    if !report.destinations.is_empty() {
+        return stopped_of_several(report);
+    }
     if let Some(verified) = &report.verified {
         let (copied, bytes) = (report.durable_bytes, verified.bytes);
         return format!("stopped: all {copied} bytes are copied and durable, {bytes} of them were verified");
@@ -146,4 +149,82 @@ fn stopped_line(report: &Report) -> String {
         );
     }
     format!("stopped: {} bytes are copied, none is known to be durable", report.bytes)
+}
+
+/// The same where there are several destinations; those that failed are told elsewhere.
+fn stopped_of_several(report: &Report) -> String {
+    let left = || report.destinations.iter().filter(|destination| destination.failed.is_none());
+    // Reading back begins when everything is written and durable.
+    let is_copied = report.destinations.iter().any(|destination| destination.verified.is_some());
+    let each: Vec<String> = left()
+        .map(|destination| {
+            let (path, bytes) = (&destination.side.path, destination.bytes);
+            match (&destination.verified, destination.synced) {
+                (Some(verified), _) => format!("{} bytes of {path}", verified.bytes),
+                (None, _) if is_copied => format!("none of {path}"),
+                (None, true) => format!("{bytes} bytes of {path} are durable"),
+                (None, false) => format!("{bytes} bytes of {path} are copied, none is known to be durable"),
+            }
+        })
+        .collect();
+    let each = each.join(", ");
+    if !is_copied {
+        return format!("stopped: {each}; what lies behind is not copied");
+    }
+    let (bytes, left, all) = (report.durable_bytes, left().count(), report.destinations.len());
+    format!(
+        "stopped: all {bytes} bytes are copied and durable at {left} of {all} destinations, verified are {each}"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use bulkio::copy::{Control, CopyOptions, Observer, Phase, Progress};
+
+    use super::*;
+
+    /// Stops in a phase.
+    struct Stops(Phase);
+
+    impl Observer for Stops {
+        fn progress(&mut self, progress: &Progress) -> Control {
+            if progress.phase == self.0 { Control::Stop } else { Control::Go }
+        }
+
+        fn warning(&mut self, _: &str) {}
+    }
+
+    #[test]
+    fn a_stop_says_what_each_of_several_destinations_has() {
+        const LEN: usize = 8 << 20;
+        let folder = ["/var/tmp".into(), std::env::temp_dir()]
+            .into_iter()
+            .find_map(|parent| tempfile::tempdir_in(parent).ok())
+            .expect("a folder for files");
+        let path = |name| folder.path().join(name);
+        let (from, one, two) = (path("from"), path("one"), path("two"));
+        std::fs::write(&from, vec![7; LEN]).expect("a source");
+        let options = CopyOptions {
+            verify: true,
+            block_len: (64 << 10).into(),
+            depth: 1.into(),
+            ..CopyOptions::default()
+        };
+        let stopped = |phase| {
+            let to = [End::Path(&one), End::Path(&two)];
+            let report = copy_all(End::Path(&from), &to, &options, &mut Stops(phase)).expect("a report");
+            assert!(report.interrupted, "{report:?}");
+            stopped_line(&report)
+        };
+        let (first, second) = (one.display(), two.display());
+        let line = stopped(Phase::Verifying);
+        let all =
+            format!("stopped: all {LEN} bytes are copied and durable at 2 of 2 destinations, verified are ");
+        assert!(line.starts_with(&all), "{line}");
+        assert!(line.ends_with(&format!(" bytes of {first}, none of {second}")), "{line}");
+        // Nothing was copied yet.
+        let line = stopped(Phase::Copying);
+        assert!(line.starts_with("stopped: 0 bytes of ") && !line.contains("all"), "{line}");
+        assert!(line.contains(&format!("of {second}")), "{line}");
+    }
 }

@@ -10,7 +10,8 @@ use std::path::Path;
 use std::thread;
 
 use bulkio::copy::{
-    Buffering, CopyError, CopyFailure, CopyOptions, End, HashAlgorithm, HashRequest, Report, Silent, copy,
+    Buffering, CopyError, CopyFailure, CopyOptions, End, HashAlgorithm, HashRequest, Report, Silent, Sparse,
+    copy,
 };
 use common::storage_dir;
 use faulty::{FaultyFile, FaultyFs, Op, Rule};
@@ -131,4 +132,24 @@ fn marks_that_cannot_be_are_refused() {
     }
     let nothing = CopyOptions { buffer: Some(Buffering::of(0)), ..CopyOptions::default() };
     assert!(matches!(run(&from, &to, &nothing).unwrap_err().error, CopyError::Option { .. }));
+}
+
+#[test]
+fn a_chunk_in_parts_fills_one_slot() {
+    const SLOT: usize = 1 << 20;
+    let folder = storage_dir().unwrap();
+    let (from, to) = (folder.path().join("from"), folder.path().join("to"));
+    // Every chunk is sixteen parts with zeros between them.
+    let mut content = bytes(8 * SLOT);
+    content.chunks_mut(64 << 10).for_each(|part| part[32 << 10..].fill(0));
+    std::fs::write(&from, &content).unwrap();
+    let buffer = Some(Buffering::of(2 * SLOT as u64));
+    let options =
+        CopyOptions { sparse: Sparse::Always, buffer, block_len: (SLOT as u64).into(), ..options(0, 0, 0) };
+    let report = run(&from, &to, &options).unwrap();
+    assert!(std::fs::read(&to).unwrap() == content);
+    assert_eq!(report.destination.requests, 8 * 16, "a chunk is written in parts");
+    let buffered = report.buffered.unwrap();
+    assert_eq!(buffered.len, 2 * SLOT as u64);
+    assert!(buffered.filled_max > 0 && buffered.filled_max <= buffered.len, "{buffered:?}");
 }

@@ -7,13 +7,15 @@ mod common;
 mod faulty;
 
 use std::fs::{self, File};
+use std::io::Write as _;
 use std::ops::Range;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use bulkio::copy::{
-    Control, CopyError, CopyOptions, Digest, DirectMode, End, EngineChoice, HashAlgorithm, HashRequest,
-    MapOptions, Observer, OnError, Phase, Progress, Report, RescueOptions, Silent, Sparse, copy,
+    Buffering, Control, CopyError, CopyOptions, Digest, DirectMode, End, EngineChoice, HashAlgorithm,
+    HashRequest, MapOptions, Observer, OnError, Phase, Progress, Report, RescueOptions, Silent, Sparse, copy,
+    copy_all,
 };
 use common::{LoopDevice, Mounted, storage_dir};
 use faulty::{FaultyDisk, Rule};
@@ -324,6 +326,63 @@ fn zeros_in_what_a_disk_gives_are_found_for_files_and_disks() {
         assert_same((from.node(), 0), (to, 0), 16 * MIB);
     }
     assert!(taken(&file) <= 3 * MIB && taken(to.backing()) <= 3 * MIB);
+}
+
+/// A chunk of zeros is in flight nowhere once it is made a hole: the copy goes on all the same.
+#[test]
+fn a_buffer_full_of_zeros_is_not_the_end() {
+    const BLOCK: u64 = 64 << 10;
+    let folder = storage_dir().unwrap();
+    let (from, to) = (folder.path().join("from"), folder.path().join("to"));
+    let pipe = folder.path().join("pipe");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::from_raw_mode(0o600)).unwrap();
+    let len = 40 * BLOCK + 17;
+    let mut content = vec![0; len as usize];
+    for at in [20 * BLOCK, len - 100] {
+        content[at as usize..at as usize + 100].copy_from_slice(&pattern(at, 100, 1));
+    }
+    fs::write(&from, &content).unwrap();
+    for slots in [2, 3, 8] {
+        let buffer = Some(Buffering { len: slots * BLOCK, start_percent: 100, pause_percent: 50 });
+        let sparse = Sparse::Always;
+        let options = CopyOptions { block_len: BLOCK.into(), buffer, sparse, ..CopyOptions::default() };
+        for piped in [false, true] {
+            let report = std::thread::scope(|scope| {
+                if piped {
+                    scope.spawn(|| {
+                        File::options().write(true).open(&pipe).unwrap().write_all(&content).unwrap();
+                    });
+                }
+                run(if piped { &pipe } else { &from }, &to, &options)
+            });
+            assert_eq!(report.bytes, len, "{slots} {piped}");
+            assert_same((&from, 0), (&to, 0), len);
+        }
+    }
+}
+
+#[test]
+fn several_destinations_get_the_holes_each_in_its_way() {
+    const NAME: &str = "several_destinations_get_the_holes_each_in_its_way";
+    let folder = storage_dir().unwrap();
+    let (from, new, kept) =
+        (folder.path().join("from"), folder.path().join("new"), folder.path().join("kept"));
+    let len = 300 * MIB;
+    sparse_file(&from, len, [100 * MIB..101 * MIB, len - MIB..len]);
+    let disk = or_skip!(NAME, LoopDevice::new(len, 512));
+    fill(disk.node(), 0, 5 * MIB);
+    fs::write(&kept, vec![0xee; 100_001]).unwrap();
+    let options = CopyOptions { truncate: false, ..CopyOptions::default() };
+    let ends = [End::Path(&new), End::Path(disk.node()), End::Path(&kept)];
+    let report = copy_all(End::Path(&from), &ends, &options, &mut Silent).unwrap();
+    for to in [&new, disk.node(), &kept] {
+        assert_same((&from, 0), (to, 0), len);
+    }
+    let sparse = report.sparse.unwrap();
+    // Each is counted once.
+    assert_eq!(sparse.unwritten_bytes(), 3 * (len - 2 * MIB), "{sparse:?}");
+    assert!(report.source.direct_bytes + report.source.bounced_bytes == 2 * MIB, "{:?}", report.source);
+    assert!(taken(&new) <= 3 * MIB && taken(&kept) <= 3 * MIB);
 }
 
 #[test]

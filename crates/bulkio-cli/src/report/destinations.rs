@@ -46,7 +46,10 @@ impl<'a> JsonDestination<'a> {
 pub(super) fn line(destination: &DestinationReport) -> String {
     let bytes = destination.bytes;
     match (&destination.failed, destination.synced) {
-        (Some(failed), _) => format!("FAILED behind {bytes} bytes: {}", failed.message),
+        (Some(failed), _) => {
+            let at = failed.at;
+            format!("FAILED at byte {at} of the range, {bytes} bytes were written: {}", failed.message)
+        }
         (None, true) => format!("{bytes} bytes, durable"),
         (None, false) => format!("{bytes} bytes, not synced"),
     }

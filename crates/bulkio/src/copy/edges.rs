@@ -37,11 +37,16 @@ struct Edge {
     bytes: Vec<u8>,
 }
 
+impl Edge {
+    fn len(&self) -> u64 {
+        u64::try_from(self.bytes.len()).unwrap_or(u64::MAX)
+    }
+}
+
 impl Edges {
     /// Returns the parts of the range that are put aside and not written yet.
     pub(super) fn ranges(&self) -> impl Iterator<Item = Range<u64>> + '_ {
-        let len = |edge: &Edge| u64::try_from(edge.bytes.len()).unwrap_or(u64::MAX);
-        self.edges.iter().map(move |edge| edge.at..edge.at.saturating_add(len(edge)))
+        self.edges.iter().map(|edge| edge.at..edge.at.saturating_add(edge.len()))
     }
 
     /// Says whether as many are put aside as may be.
@@ -67,8 +72,10 @@ impl Pipeline<'_> {
     pub(super) fn write_edges(&mut self, observer: &mut dyn Observer) {
         for number in 0..self.state.writings.len() {
             for edge in core::mem::take(&mut self.state.writings.at_mut(number).edges.edges) {
-                // Nothing more goes to one that was dropped.
-                if !self.state.writings.at(number).is_dropped() {
+                if self.state.writings.at(number).is_dropped() {
+                    // Nothing more goes to it, and what was put aside never came there.
+                    self.state.unwrote(number, edge.at, edge.len());
+                } else {
                     self.settle_edge(number, &edge, observer);
                 }
             }
@@ -76,7 +83,7 @@ impl Pipeline<'_> {
     }
 
     fn settle_edge(&mut self, number: usize, edge: &Edge, observer: &mut dyn Observer) {
-        let asked = u64::try_from(edge.bytes.len()).unwrap_or(u64::MAX);
+        let asked = edge.len();
         match self.write_edge(number, edge, observer) {
             Ok(reason) => self.state.writings.at_mut(number).side.count_bounced(asked, reason),
             Err(fault) => {
@@ -96,7 +103,7 @@ impl Pipeline<'_> {
         edge: &Edge,
         observer: &mut dyn Observer,
     ) -> Result<&'static str, Option<Fault>> {
-        let len = u64::try_from(edge.bytes.len()).unwrap_or(u64::MAX);
+        let len = edge.len();
         let unit = self.ends.destinations.at(number).unit;
         let Place { position: start, len: block, .. } = unit.blocks_around(edge.position, len);
         let before = edge.position.saturating_sub(start);

@@ -77,6 +77,13 @@ impl Feed {
         self.areas.front().map(|area| (area.start, len(area)))
     }
 
+    /// Returns the areas that are left before byte `bound` of the range.
+    pub(super) fn areas(&self, bound: Option<u64>) -> Vec<Range<u64>> {
+        let end = |area: &Range<u64>| bound.map_or(area.end, |bound| area.end.min(bound));
+        let areas = self.areas.iter().map(|area| area.start..end(area));
+        areas.filter(|area| area.start < area.end).collect()
+    }
+
     /// Says whether nothing is left.
     pub(super) fn is_empty(&self) -> bool {
         self.areas.iter().all(|area| area.start >= area.end)

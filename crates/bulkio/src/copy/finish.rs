@@ -12,6 +12,17 @@ use crate::device::Device;
 use crate::engine::{CommandRing, Completion, FlushKind};
 
 impl Pipeline<'_> {
+    /// Holds the end of a copy against what there was to copy: whatever went wrong here, it is not to be told as a success.
+    pub(super) fn check_whole(&mut self) {
+        if self.state.ends() || self.state.rescue.is_some() {
+            return;
+        }
+        let at = self.state.front();
+        if self.feed.has_more(self.bound()) || self.state.len.is_some_and(|len| at < len) {
+            self.state.fail(at, CopyError::Unfinished { at, len: self.bound() });
+        }
+    }
+
     /// Sets the length, makes the bytes and the name durable, at each destination that is left.
     pub(super) fn finish(&mut self, options: &CopyOptions, observer: &mut dyn Observer) {
         let ends = self.ends;

@@ -8,10 +8,11 @@ use std::os::fd::OwnedFd;
 
 use rustix::io::Errno;
 
-use super::Sparse;
+use super::fan::Peer;
 use super::feed::Feed;
 use super::options::{CopyOptions, Observer, Phase};
 use super::pipeline::Pipeline;
+use super::{CopyError, Sparse};
 use crate::device::{Class, Device, DirectMode};
 
 /// Whether the kernel is asked to copy by itself.
@@ -173,6 +174,22 @@ impl Pipeline<'_> {
         }
         if moved > 0 {
             self.offload.done = Some(OffloadReport { kind: OffloadKind::InKernel, bytes: moved });
+        }
+    }
+
+    /// Takes the space of what the kernel refused, which is written as always.
+    pub(super) fn reserve_rest(&mut self, options: &CopyOptions) {
+        let Some(len) = self.state.len.filter(|_| self.offload.wanted && !self.state.stopped) else { return };
+        let device = &*self.ends.destinations.first().device;
+        let of_range = |at: u64| options.seek.saturating_add(at);
+        let reserved = self
+            .feed
+            .areas(Some(len))
+            .into_iter()
+            .try_for_each(|area| device.prepare(of_range(area.start), Some(of_range(area.end)), false));
+        if let Err(why) = reserved {
+            let path = device.path().to_owned();
+            self.fail(Peer::Destination(0), self.state.front(), CopyError::Prepare { path, why });
         }
     }
 

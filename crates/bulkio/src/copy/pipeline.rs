@@ -8,7 +8,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use scatterlist::{CpuAddr, Direction, Fault, Lease, Outcome, Position, Request, Status};
+use scatterlist::{CpuAddr, Direction, Fault, Lease, Outcome, Position, Request};
 
 use super::beside::Beside;
 use super::buffer::Buffer;
@@ -114,6 +114,7 @@ pub(super) fn run(
     pipeline.reflink();
     pipeline.make_holes(observer);
     pipeline.copy_in_kernel(observer);
+    pipeline.reserve_rest(options);
     if pipeline.state.rescue.is_some() {
         pipeline.rescue(options, observer);
     } else {
@@ -122,6 +123,7 @@ pub(super) fn run(
     pipeline.check_source();
     pipeline.narrow(observer);
     pipeline.write_edges(observer);
+    pipeline.check_whole();
     pipeline.finish(options, observer);
     let synced = pipeline.state.is_synced();
     let digested = pipeline.take_digests(observer);
@@ -227,6 +229,10 @@ impl<'a> Pipeline<'a> {
             self.write_more();
             let is_saving = self.state.rescue.as_ref().is_some_and(Rescue::is_saving);
             if self.state.reads == 0 && self.state.writes() == 0 && !is_saving && !self.is_starved() {
+                // What was read may have been nothing but zeros, which are in flight nowhere.
+                if self.may_read() && self.has_room() {
+                    continue;
+                }
                 return;
             }
             if self.state.ends() {
@@ -235,6 +241,7 @@ impl<'a> Pipeline<'a> {
                 if since.elapsed() >= STOP_GRACE && !is_saving && !self.state.has_sure_writes() {
                     // Only what cannot end by itself is still there: a stream whose other side stands still.
                     self.engine.cancel();
+                    self.state.cancelled = true;
                     // The bytes that a cancelled read had are written yet, and get the same time.
                     *since = Instant::now();
                 }
@@ -260,19 +267,22 @@ impl<'a> Pipeline<'a> {
         self.state.len.or(self.ends.len_max)
     }
 
+    /// Says whether something is left that may be read now.
+    fn may_read(&self) -> bool {
+        // Ragged ends are written when nothing is in flight, and a device that may be gone is asked then.
+        !self.state.ends()
+            && !self.state.writings.iter().any(|writing| writing.edges.is_full())
+            && !self.state.rescue.as_ref().is_some_and(Rescue::doubts)
+            && self.feed.has_more(self.bound())
+    }
+
     fn read_more(&mut self) {
         self.starved = false;
-        while !self.state.ends() && self.state.reads < self.tuner.depth() {
-            // Ragged ends are written when nothing is in flight, and a device that may be gone is asked then.
-            if self.state.writings.iter().any(|writing| writing.edges.is_full())
-                || self.state.rescue.as_ref().is_some_and(Rescue::doubts)
-            {
+        while self.may_read() && self.state.reads < self.tuner.depth() {
+            if !self.has_room() && !self.has_room_after_all() {
                 return;
             }
             let bound = self.bound();
-            if !self.feed.has_more(bound) || (!self.has_room() && !self.has_room_after_all()) {
-                return;
-            }
             let Some(chunk) = self.feed.next(&self.ends.geometry, bound) else { return };
             let Some(slot) = self.pool.take() else { return };
             let place = self.ends.geometry.read(&chunk);
@@ -354,8 +364,7 @@ impl<'a> Pipeline<'a> {
         let end = chunk.at.saturating_add(len);
         if let Some(fault) = outcome.fault {
             // What came before the fault is good, and is written.
-            let is_stopped = self.state.stopped && fault.status == Status::Cancelled;
-            if !is_stopped && !self.goes_around(&chunk, len, fault.status) {
+            if !self.state.is_own_end(fault.status) && !self.goes_around(&chunk, len, fault.status) {
                 let at = geometry.read(&chunk).position;
                 self.transfer_failed(Peer::Source, end, at, outcome, fault);
                 self.state.read_failed(FailedRead { chunk, done: len });

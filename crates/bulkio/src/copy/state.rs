@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use super::fan::{Fan, Queued, Writing};
+use scatterlist::Status;
+
+use super::fan::{Fan, Handed, Queued, Writing};
 use super::narrow::FailedRead;
 use super::options::{Control, Observer, Phase, Progress};
 use super::report::SideReport;
@@ -45,6 +47,10 @@ pub(super) struct State {
     /// What the observer is to hear at once.
     news: Vec<String>,
     pub(super) stopped: bool,
+    /// The copy itself cancelled what was in flight, since it had ended.
+    pub(super) cancelled: bool,
+    /// The writes of one chunk, while it is handed out; kept, so that no chunk costs memory of its own.
+    pub(super) handed: Vec<Handed>,
     /// Requests that each side may have in flight.
     pub(super) depth: u32,
     /// What came up meanwhile.
@@ -76,6 +82,8 @@ impl State {
             dropped: None,
             news: Vec::new(),
             stopped: false,
+            cancelled: false,
+            handed: Vec::new(),
             depth,
             notes: Vec::new(),
             failed_read: None,
@@ -134,7 +142,7 @@ impl State {
 
     /// Chunks that wait to be written: to the destination that is furthest behind.
     pub(super) fn waiting(&self) -> usize {
-        let queued = self.writings.iter().map(|writing| writing.queue.len()).max();
+        let queued = self.writings.iter().map(Writing::waiting).max();
         self.filled.len().saturating_add(queued.unwrap_or(0))
     }
 
@@ -176,7 +184,8 @@ impl State {
         let (all, left) = (self.writings.len(), self.writings.iter().filter(|one| !one.is_dropped()).count());
         self.news.push(match left {
             0 => format!("{text}; it is dropped, and no destination is left"),
-            left => format!("{text}; it is dropped, and the copy goes on to {left} of {all} destinations"),
+            1 => format!("{text}; it is dropped, 1 of {all} destinations is left"),
+            left => format!("{text}; it is dropped, {left} of {all} destinations are left"),
         });
     }
 
@@ -218,6 +227,11 @@ impl State {
         }
         let first = self.dropped.filter(|_| self.writings.iter().all(Writing::is_dropped))?;
         self.writings.at_mut(first).error.take()
+    }
+
+    /// Says whether a transfer ended thus because this copy cancelled it, which is no failure of its side.
+    pub(super) fn is_own_end(&self, status: Status) -> bool {
+        (self.stopped || self.cancelled) && status == Status::Cancelled
     }
 
     /// Says whether no more is to be read.

@@ -75,7 +75,11 @@ impl Pipeline<'_> {
         let under_way = u32::try_from(self.pool.taken()).unwrap_or(u32::MAX);
         // Holes and what the kernel copied were done before, and say nothing of a depth.
         let unmoved = self.holes.made_bytes().saturating_add(self.offload.bytes());
-        let Stats { operations, operations_at_once: at_once, .. } = self.engine.stats();
+        let Stats { operations, operations_at_once, .. } = self.engine.stats();
+        // A stream moves one transfer after the other: that nothing is left behind one says nothing of a queue.
+        let has_stream =
+            self.ends.source.is_stream() || self.ends.destinations.iter().any(|end| end.device.is_stream());
+        let at_once = if has_stream { 0 } else { operations_at_once };
         let (at, done) = (self.state.started.elapsed(), self.state.done().saturating_sub(unmoved));
         let sample = Sample { at, done, under_way, operations, at_once };
         if !self.tuner.hear(&sample) {

@@ -4,6 +4,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use rustix::fs::FallocateFlags;
+use rustix::io::retry_on_intr;
 
 use super::{Class, Device, PrepareError, Routes, Zeroing};
 use crate::probe::Probe;
@@ -48,7 +49,8 @@ impl Device for Block {
             Zeroing::Write => ("zeroing a range of the destination", FallocateFlags::ZERO_RANGE),
         };
         // Through the descriptor with the claim: another one would be refused where the page cache holds dirty pages.
-        rustix::fs::fallocate(self.routes.holder(), flags | FallocateFlags::KEEP_SIZE, at, len)
+        let flags = flags | FallocateFlags::KEEP_SIZE;
+        retry_on_intr(|| rustix::fs::fallocate(self.routes.holder(), flags, at, len))
             .map_err(|errno| PrepareError { operation, bytes: len, errno })
     }
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use rustix::fs::{FallocateFlags, Mode, OFlags};
 use rustix::io::Errno;
+use rustix::io::retry_on_intr;
 
 use super::{Class, Device, PrepareError, Routes, Zeroing};
 use crate::probe::Probe;
@@ -64,7 +65,7 @@ impl Device for File {
         let Some(len) = end.and_then(|end| end.checked_sub(start)).filter(|len| *len > 0) else {
             return Ok(());
         };
-        match rustix::fs::fallocate(file.as_fd(), FallocateFlags::empty(), start, len) {
+        match retry_on_intr(|| rustix::fs::fallocate(file.as_fd(), FallocateFlags::empty(), start, len)) {
             // The file system has no reservations: its writes will tell.
             Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => Ok(()),
             Err(errno) => {
@@ -92,7 +93,8 @@ impl Device for File {
             Zeroing::Free => ("punching a hole into the destination", FallocateFlags::PUNCH_HOLE),
             Zeroing::Write => ("zeroing a range of the destination", FallocateFlags::ZERO_RANGE),
         };
-        rustix::fs::fallocate(self.routes.buffered(), flags | FallocateFlags::KEEP_SIZE, at, len)
+        let flags = flags | FallocateFlags::KEEP_SIZE;
+        retry_on_intr(|| rustix::fs::fallocate(self.routes.buffered(), flags, at, len))
             .map_err(|errno| PrepareError { operation, bytes: len, errno })
     }
 

@@ -162,8 +162,8 @@ pub struct Stats {
     pub operations_aio: u64,
     /// Operations that went on where a short or interrupted one had stopped.
     pub operations_resumed: u64,
-    /// Operations, two or more at a time, of which the kernel had none left when this thread looked: of a device that does its work while it
-    /// is asked, such as memory, nearly all; of one that works by itself, few.
+    /// Operations behind which the kernel had nothing left when this thread took their results: of a device that does its work while it is asked,
+    /// such as memory, nearly all; of one that works by itself, few, unless one is in flight at a time.
     pub operations_at_once: u64,
     /// Bytes read, as completed requests count them.
     pub read_bytes: u64,

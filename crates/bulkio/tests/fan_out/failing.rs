@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 
 use bulkio::copy::{
-    Control, CopyError, CopyFailure, CopyOptions, EngineChoice, HashAlgorithm, HashRequest, Observer,
+    Control, CopyError, CopyFailure, CopyOptions, EngineChoice, HashAlgorithm, HashRequest, Observer, Phase,
     Progress, Side, Silent,
 };
 
@@ -80,7 +80,7 @@ fn one_of_three_that_fails_in_the_middle_is_reported_and_the_others_are_identica
             }
             assert_eq!(report.failed_destinations().count(), 1);
             let [warning] = &heard.warnings[..] else { panic!("{:?}", heard.warnings) };
-            assert!(warning.ends_with("the copy goes on to 2 of 3 destinations"), "{warning}");
+            assert!(warning.ends_with("2 of 3 destinations are left"), "{warning}");
             let seen = fs.file(0).seen();
             // What was in flight when it was dropped may come later; nothing else does.
             let later = writes(&seen) - heard.seen.expect("it was dropped");
@@ -263,12 +263,131 @@ fn a_disk_that_lies_is_found_among_others() {
     assert!(!verified.is_equal() && verified.ranges[0].at == MIDDLE + 512, "{verified:?}");
     let failed = lies.failed.as_ref().unwrap();
     assert!(failed.message.contains("does not hold what was written to it"), "{failed:?}");
+    assert_eq!((lies.bytes, lies.durable_bytes, lies.synced), (LEN as u64, 0, false));
     assert!(whole.verified.as_ref().unwrap().is_equal());
     assert_whole(whole, LEN as u64);
+    assert_eq!((report.durable_bytes, report.synced), (LEN as u64, true));
     assert_eq!(heard.warnings.len(), 1, "{:?}", heard.warnings);
     // Where no other is left, it is the copy's failure.
     let fs = or_skip!(NAME, FaultyFs::new(vec![vec![0; LEN]]));
     fs.file(0).add(Rule::writes().touching(0..1).errno(libc::EIO));
     let failure = run(&from, &[&fs.file(0).path(), disk.node()], &options, &mut Silent).unwrap_err();
     assert!(matches!(failure.error, CopyError::VerifyDiffers { .. }), "{}", failure.error);
+    let report = failure.report.unwrap();
+    assert_eq!((report.durable_bytes, report.synced), (0, false));
+}
+
+/// Stops the copy when the destination behind the first bad one is read back.
+#[derive(Default)]
+struct StopsBehindBad {
+    is_bad: bool,
+}
+
+impl Observer for StopsBehindBad {
+    fn progress(&mut self, progress: &Progress) -> Control {
+        if self.is_bad && progress.phase == Phase::Verifying { Control::Stop } else { Control::Go }
+    }
+
+    fn warning(&mut self, _: &str) {
+        self.is_bad = true;
+    }
+}
+
+#[test]
+fn a_stop_behind_one_that_lies_leaves_the_others_copied() {
+    const NAME: &str = "a_stop_behind_one_that_lies_leaves_the_others_copied";
+    let content = bytes(LEN);
+    let (folder, from) = source(&content);
+    let disk = or_skip!(NAME, FaultyDisk::new(vec![0; LEN], 512));
+    disk.file().add(Rule::writes().flip(MIDDLE + 700));
+    let one = folder.path().join("one");
+    let options = CopyOptions { verify: true, ..options(4) };
+    let report = run(&from, &[disk.node(), &one], &options, &mut StopsBehindBad::default()).unwrap();
+    let [lies, left] = &report.destinations[..] else { panic!("{report:?}") };
+    assert!(report.interrupted && report.synced, "{report:?}");
+    let failed = lies.failed.as_ref().unwrap();
+    assert!(failed.at == MIDDLE + 512 && !lies.synced && lies.durable_bytes == 0, "{lies:?}");
+    assert_whole(left, LEN as u64);
+    assert!(!left.verified.as_ref().unwrap().complete, "{left:?}");
+    assert!(fs::read(&one).unwrap() == content);
+}
+
+#[test]
+fn one_that_fails_before_its_first_block_is_completed_has_nothing() {
+    const NAME: &str = "one_that_fails_before_its_first_block_is_completed_has_nothing";
+    const SEEK: u64 = 100;
+    let content = bytes(LEN);
+    let (folder, from) = source(&content);
+    let one = folder.path().join("one");
+    for block in [512, 4096] {
+        let before = vec![0x5a; LEN + 8192];
+        let disk = or_skip!(NAME, FaultyDisk::new(before.clone(), block));
+        disk.file().add(Rule::writes().touching(MIDDLE..MIDDLE + 1).errno(libc::EIO));
+        let options = CopyOptions { seek: SEEK, ..options(1) };
+        let report = run(&from, &[&one, disk.node()], &options, &mut Silent).unwrap();
+        assert_whole(&report.destinations[0], LEN as u64);
+        assert!(fs::read(&one).unwrap()[SEEK as usize..] == content);
+        // Its first block would have been completed behind the rest.
+        let failed = &report.destinations[1];
+        assert!(failed.failed.is_some() && failed.side.direct_bytes > 0, "{failed:?}");
+        assert_eq!((failed.bytes, failed.durable_bytes), (0, 0), "{block}: {failed:?}");
+        let held = disk.file().content();
+        assert!(held[..block as usize] == before[..block as usize], "{block}");
+        assert!(
+            held[block as usize..][..4096] == content[block as usize - SEEK as usize..][..4096],
+            "{block}"
+        );
+        fs::remove_file(&one).unwrap();
+    }
+    // A file has no byte before its first one is known, and is as long as that.
+    let disk = or_skip!(NAME, LoopDevice::new(8 << 20, 4096));
+    let small = or_skip!(NAME, Mounted::ext4(disk.node()));
+    let (full, pipe) = (small.path().join("full"), folder.path().join("pipe"));
+    let content = bytes(12 * MIB);
+    let mode = rustix::fs::Mode::from_raw_mode(0o600);
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    let writer = {
+        let (pipe, content) = (pipe.clone(), content.clone());
+        thread::spawn(move || fs::write(pipe, content).unwrap())
+    };
+    let options = CopyOptions { seek: SEEK, ..options(4) };
+    let report = run(&pipe, &[&one, &full], &options, &mut Silent).unwrap();
+    writer.join().unwrap();
+    assert_whole(&report.destinations[0], 12 << 20);
+    let failed = &report.destinations[1];
+    assert!(failed.failed.as_ref().unwrap().message.contains("No space left"), "{failed:?}");
+    assert_eq!((failed.bytes, fs::metadata(&full).unwrap().len()), (0, 0), "{failed:?}");
+}
+
+#[test]
+fn a_write_that_the_copy_cancels_is_no_failure_of_its_destination() {
+    const NAME: &str = "a_write_that_the_copy_cancels_is_no_failure_of_its_destination";
+    use std::io::Read as _;
+    let content = bytes(LEN);
+    let folder = storage_dir().unwrap();
+    let (one, pipe) = (folder.path().join("one"), folder.path().join("pipe"));
+    let mode = rustix::fs::Mode::from_raw_mode(0o600);
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    for engine in [EngineChoice::Uring, EngineChoice::Threads] {
+        let disk = or_skip!(NAME, FaultyDisk::new(content.clone(), 512));
+        let bad = 256 * KIB;
+        disk.file().add(Rule::reads().touching(bad..bad + 512).errno(libc::ENODATA));
+        // It stands still until the copy is over: the pipe is full long before the source fails.
+        let reader = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::NONBLOCK;
+        let mut reader = fs::File::from(rustix::fs::open(&pipe, reader, rustix::fs::Mode::empty()).unwrap());
+        let options = CopyOptions { engine, ..options(4) };
+        let failure = run(disk.node(), &[&one, &pipe], &options, &mut Silent).unwrap_err();
+        assert!(matches!(failure.error, CopyError::Transfer { side: Side::Source, .. }), "{}", failure.error);
+        let report = failure.report.unwrap();
+        assert!(report.destinations.iter().all(|one| one.failed.is_none()), "{engine:?} {report:?}");
+        assert_whole(&report.destinations[0], bad);
+        assert!(fs::read(&one).unwrap() == content[..bad as usize]);
+        // The kernel lets go of the other end a little later.
+        rustix::fs::fcntl_setfl(&reader, rustix::fs::OFlags::empty()).unwrap();
+        let mut came = Vec::new();
+        reader.read_to_end(&mut came).unwrap();
+        assert!(came.len() < bad as usize && came == content[..came.len()], "{engine:?} {}", came.len());
+        assert_eq!(report.destinations[1].bytes, came.len() as u64, "{engine:?}");
+        fs::remove_file(&one).unwrap();
+    }
 }

@@ -16,7 +16,7 @@ pub(in super::super) fn conclude(
 ) -> Option<CopyError> {
     let Digested { stream, bytes, runs, abandoned } = digested;
     // All may be written: what was wanted of it is not done.
-    report.interrupted |= abandoned;
+    report.interrupted |= abandoned && error.is_none();
     let mut differs = None;
     if let Some((request, found)) = options.hash.zip(stream) {
         let algorithm = request.algorithm;
@@ -44,7 +44,8 @@ pub(in super::super) fn conclude(
     unequal.or(differs)
 }
 
-/// Reads back one destination after the other. One of several that is not what was written is dropped; if none is left, the first error is returned.
+/// Reads back one destination after the other. One of several that is not what was written is dropped, and
+/// is durable no longer; if none is left, the first error is returned.
 fn verify_all(
     ends: &Ends,
     runs: Vec<Run>,
@@ -57,14 +58,13 @@ fn verify_all(
         report.verified = verified;
         return error;
     }
-    let (mut first, mut equal) = (None, 0_usize);
+    let mut first = None;
     for (number, destination) in ends.destinations.iter().enumerate() {
         let is_left = report.destinations.get(number).is_some_and(|found| found.failed.is_none());
         if !is_left || report.interrupted {
             continue;
         }
         let (verified, error) = verify::run(ends, destination, runs.clone(), options, report, observer);
-        equal = equal.saturating_add(usize::from(error.is_none()));
         let Some(found) = report.destinations.get_mut(number) else { continue };
         found.verified = verified;
         if let Some(error) = error {
@@ -76,8 +76,14 @@ fn verify_all(
                 .and_then(|verified| verified.ranges.first())
                 .map_or(0, |range| range.at);
             found.failed = Some(DestinationFailure { at, message });
+            (found.synced, found.durable_bytes) = (false, 0);
             first.get_or_insert(error);
         }
     }
-    first.filter(|_| equal == 0)
+    // Where a stop left others unread, it is not known that none is good.
+    let is_left = report.destinations.iter().any(|destination| destination.failed.is_none());
+    if !is_left {
+        (report.synced, report.durable_bytes) = (false, 0);
+    }
+    first.filter(|_| !is_left)
 }

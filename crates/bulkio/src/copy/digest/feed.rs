@@ -69,7 +69,7 @@ impl Pipeline<'_> {
         // Only zeros that nobody read can keep it busy for long.
         while !digesting.settle_for(WAIT) {
             self.state.tell(observer, Phase::Flushing, true);
-            self.holes.hurry(self.state.stopped);
+            self.holes.hurry(self.state.ends());
         }
         let digested = digesting.finish().map(Digests::finish);
         if digested.is_none() {

@@ -582,6 +582,17 @@ pub enum CopyError {
         /// Where it ended.
         at: u64,
     },
+    /// Something is left that was neither read nor refused: a fault of this library.
+    #[error(
+        "the copy ended behind byte {at} of the range{}, and nothing says why: this is a fault of bulkio, please report it",
+        .len.map_or_else(String::new, |len| format!(" of {len}"))
+    )]
+    Unfinished {
+        /// Byte of the range up to which everything is written.
+        at: u64,
+        /// Bytes of the range, where they are known.
+        len: Option<u64>,
+    },
     /// The destination device is full.
     #[error("{} is full: it holds {capacity} bytes and the source goes on", .path.display())]
     DestinationFull {

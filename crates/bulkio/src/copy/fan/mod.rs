@@ -20,7 +20,7 @@ pub(super) use destination::Destination;
 pub(super) use layout::{Share, lay};
 pub(super) use open::{check_apart, open};
 pub use report::{DestinationFailure, DestinationReport};
-pub(super) use writing::{Queued, Writing};
+pub(super) use writing::{Handed, Queued, Writing};
 
 use super::Side;
 

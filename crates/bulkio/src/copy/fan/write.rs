@@ -6,7 +6,7 @@ use super::super::CopyError;
 use super::super::geometry::{Chunk, Laid};
 use super::super::pipeline::{Op, Pipeline, clear};
 use super::super::state::Filled;
-use super::{Peer, Queued};
+use super::{Handed, Peer, Queued};
 use crate::engine::SubmitError;
 use crate::pages::SlotShare;
 
@@ -43,8 +43,15 @@ impl Pipeline<'_> {
 
     /// Hands a chunk to all destinations that take it: its whole blocks from the slot; ragged ends are put aside.
     fn write(&mut self, filled: Filled) {
+        let mut writes = std::mem::take(&mut self.state.handed);
+        self.hand_out(filled, &mut writes);
+        writes.clear();
+        self.state.handed = writes;
+    }
+
+    fn hand_out(&mut self, filled: Filled, writes: &mut Vec<Handed>) {
         let Filled { chunk, mut slot, len } = filled;
-        let (mut hashed, mut writes) = (0, Vec::new());
+        let mut hashed = 0;
         for number in 0..self.state.writings.len() {
             if self.state.writings.at(number).ended {
                 continue;
@@ -66,23 +73,22 @@ impl Pipeline<'_> {
             if place.len == 0 {
                 self.state.wrote(number, chunk.at, len);
             } else {
-                writes.push((number, place, len, place.len.saturating_sub(padding)));
+                writes.push(Handed { number, place, len, padding });
             }
         }
         if writes.is_empty() {
             return self.digest(chunk, hashed, slot);
         }
         let slot = match writes.first() {
-            Some(&(_, place, len, moved)) if !self.state.writings.is_several() => {
-                let padding = place.len.saturating_sub(moved);
+            Some(&Handed { place, len, padding, .. }) if !self.state.writings.is_several() => {
                 let Some(slot) = self.leave_out_zeros((chunk, len), slot, (place, padding)) else { return };
                 slot
             }
             _ => slot,
         };
         let mut rest = Some(SlotShare::from(slot));
-        let mut writes = writes.into_iter().peekable();
-        while let Some((number, place, len, moved)) = writes.next()
+        let mut writes = writes.drain(..).peekable();
+        while let Some(Handed { number, place, len, padding }) = writes.next()
             && let Some(whole) = rest.take()
         {
             let share = if writes.peek().is_some() {
@@ -92,6 +98,7 @@ impl Pipeline<'_> {
             } else {
                 whole
             };
+            let moved = place.len.saturating_sub(padding);
             let queued = Queued { chunk, len, place, moved, share };
             self.state.writings.at_mut(number).queue.push_back(queued);
         }
@@ -173,7 +180,7 @@ impl Pipeline<'_> {
             self.end_stream(number);
         }
         let fault = outcome.fault.unwrap_or(Fault { at: outcome.done, status: Status::Short });
-        if !(self.state.stopped && fault.status == Status::Cancelled) {
+        if !self.state.is_own_end(fault.status) {
             let at_range = chunk.at.saturating_add(done);
             self.transfer_failed(Peer::Destination(number), at_range, at, outcome, fault);
         }

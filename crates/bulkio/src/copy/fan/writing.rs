@@ -25,6 +25,18 @@ pub(in super::super) struct Queued {
     pub(in super::super) share: SlotShare,
 }
 
+/// What one destination takes of a chunk that is handed out.
+#[derive(Clone, Copy, Debug)]
+pub(in super::super) struct Handed {
+    pub(in super::super) number: usize,
+    /// The write: whole blocks of the destination.
+    pub(in super::super) place: Place,
+    /// Bytes of the chunk that it has room for.
+    pub(in super::super) len: u64,
+    /// Bytes behind those of the chunk in the write.
+    pub(in super::super) padding: u64,
+}
+
 /// What a running copy knows of one destination.
 #[derive(Debug)]
 pub(in super::super) struct Writing {
@@ -95,6 +107,16 @@ impl Writing {
     /// Says whether it was dropped.
     pub(in super::super) const fn is_dropped(&self) -> bool {
         self.failed.is_some()
+    }
+
+    /// Chunks that wait to be written, each of which holds a slot.
+    pub(in super::super) fn waiting(&self) -> usize {
+        // Where zeros are left out a chunk is several parts, and the next one comes when none of these waits.
+        let number = |queued: Option<&Queued>| queued.map(|queued| queued.chunk.number);
+        match number(self.queue.front()) {
+            Some(first) if Some(first) == number(self.queue.back()) => 1,
+            _ => self.queue.len(),
+        }
     }
 
     /// Records why it is dropped, at byte `at` of the range, unless something further in front is why. Says whether that is news.

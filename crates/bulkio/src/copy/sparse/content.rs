@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use super::super::fan::{Fan, Queued};
+use super::super::fan::Queued;
 use super::super::geometry::{Chunk, Place, up};
 use super::super::pipeline::Pipeline;
 use super::HOLE_LEN_MIN;
@@ -106,22 +106,16 @@ impl Pipeline<'_> {
 
     /// Makes holes of runs of a place, as far as the destination takes them; returns those that are.
     fn make_holes_of(&mut self, runs: &[Range<u64>], place: Place, padding: u64) -> Vec<Range<u64>> {
-        let destination = &*self.ends.destinations.first().device;
         let valid = place.len.saturating_sub(padding);
         let mut made = Vec::new();
         for run in runs {
             let (mut at, end) = (run.start, run.end.min(valid));
-            while at < end
-                && let Some(zeroer) = self.holes.zeroers.as_mut().map(Fan::first_mut)
-            {
-                let position = place.position.saturating_add(at);
-                let left = end.saturating_sub(at);
-                let done = zeroer.step(destination, position, left, &mut self.holes.report);
+            while at < end {
+                let from = place.position.saturating_add(at).saturating_sub(self.ends.geometry.seek);
+                let done = self.zero_everywhere(from, end.saturating_sub(at));
                 if done == 0 {
                     break;
                 }
-                self.state.wrote(0, position.saturating_sub(self.ends.geometry.seek), done);
-                self.holes.made_bytes = self.holes.made_bytes.saturating_add(done);
                 self.holes.report.found_bytes = self.holes.report.found_bytes.saturating_add(done);
                 at = at.saturating_add(done);
             }

@@ -23,7 +23,7 @@ pub use report::SparseReport;
 
 use super::digest::Digests;
 use super::ends::Ends;
-use super::fan::Fan;
+use super::fan::{Fan, Writing};
 use super::feed::Feed;
 use super::geometry::lcm;
 use super::options::{CopyOptions, Observer, Phase};
@@ -74,9 +74,9 @@ impl Holes {
         Self { hurry: digests.map(Digests::hurry), ..Self::default() }
     }
 
-    /// Lets digests leave out zeros, when the copy was stopped and nobody waits for them.
-    pub(super) fn hurry(&self, stopped: bool) {
-        if let Some(hurry) = self.hurry.as_ref().filter(|_| stopped) {
+    /// Lets digests leave out zeros, when the copy was stopped or failed and nobody waits for them.
+    pub(super) fn hurry(&self, ends: bool) {
+        if let Some(hurry) = self.hurry.as_ref().filter(|_| ends) {
             hurry.store(true, Ordering::Relaxed);
         }
     }
@@ -137,6 +137,9 @@ pub(super) fn look(
     let ragged = ends.destinations.iter().all(|end| end.device.class() == Class::File);
     let layout = Layout { skip: options.skip, seek: options.seek, len, grain: grain?, ragged };
     // A file system that does not say has files without holes.
+    holes::find(source, &layout, go_on).ok().filter(|found| !found.is_all(len))?;
+    // Not every file system looks at what its page cache holds and it has not seen yet. Direct reads would have this written as well.
+    let _ = rustix::fs::fdatasync(source.routes().buffered());
     holes::find(source, &layout, go_on).ok().filter(|found| !found.is_all(len))
 }
 
@@ -237,28 +240,39 @@ impl Pipeline<'_> {
             if done == 0 {
                 break;
             }
-            for number in 0..self.state.writings.len() {
-                self.state.wrote(number, at, done);
-            }
-            self.holes.made_bytes = self.holes.made_bytes.saturating_add(done);
             at = at.saturating_add(done);
             self.state.tell(observer, Phase::Copying, false);
         }
         at.saturating_sub(hole.start)
     }
 
-    /// Makes the first of `len` bytes of the range zeros; how many of them are, at every destination that is left.
-    fn zero_everywhere(&mut self, at: u64, len: u64) -> u64 {
+    /// Makes the first of `len` bytes of the range zeros; how many of them are, at every destination that is left: none, where one does not do its part.
+    pub(in super::super) fn zero_everywhere(&mut self, at: u64, len: u64) -> u64 {
         let position = self.ends.geometry.seek.saturating_add(at);
         let Some(zeroers) = &mut self.holes.zeroers else { return 0 };
-        let ends = self.ends.destinations.iter().zip(self.state.writings.iter());
-        let mut least = len;
-        for (zeroer, (end, _)) in
-            zeroers.iter_mut().zip(ends).filter(|(_, (_, writing))| !writing.is_dropped())
-        {
-            least = zeroer.step(&*end.device, position, least, &mut self.holes.report);
+        let ends = self.ends;
+        let left = |writings: &Fan<Writing>, number| !writings.at(number).is_dropped();
+        let steps = zeroers.iter().enumerate().filter(|(number, _)| left(&self.state.writings, *number));
+        let step = steps.map(|(_, zeroer)| zeroer.step_len(position, len)).min().unwrap_or(0);
+        if step == 0 {
+            return 0;
         }
-        least
+        let mut report = self.holes.report.clone();
+        for (number, zeroer) in zeroers.iter_mut().enumerate() {
+            let device = &*ends.destinations.at(number).device;
+            if left(&self.state.writings, number) && !zeroer.make(device, position, step, &mut report) {
+                // All of it is written then, everywhere.
+                return 0;
+            }
+        }
+        self.holes.report = report;
+        for number in 0..self.state.writings.len() {
+            if left(&self.state.writings, number) {
+                self.state.wrote(number, at, step);
+            }
+        }
+        self.holes.made_bytes = self.holes.made_bytes.saturating_add(step);
+        step
     }
 
     /// Finds out whether the source became shorter where nothing was read: what was a hole is nothing then.

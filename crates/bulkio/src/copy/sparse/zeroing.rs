@@ -48,24 +48,40 @@ impl Zeroer {
         &self.refused
     }
 
-    /// Makes `len` bytes at byte `at` zeros, in one call of at most [`STEP_LEN`]; how many are, which is none where that cannot be done.
-    pub(super) fn step(&mut self, device: &dyn Device, at: u64, len: u64, report: &mut SparseReport) -> u64 {
+    /// Returns how many of `len` bytes at byte `at` should be made zeros at a time.
+    pub(super) fn step_len(&self, at: u64, len: u64) -> u64 {
+        match self.how {
+            _ if self.is_free(at) => len,
+            Some(Zeroing::Write) => len.min(WRITE_STEP_LEN),
+            _ => len.min(STEP_LEN),
+        }
+    }
+
+    /// Makes `len` bytes at byte `at` zeros and counts them, each as what was done. Says whether all are; what is zeros all the same does no harm.
+    pub(super) fn make(&mut self, device: &dyn Device, at: u64, len: u64, report: &mut SparseReport) -> bool {
         if self.is_free(at) {
             report.kept_bytes = report.kept_bytes.saturating_add(len);
-            return len;
+            return true;
         }
-        let rest = if self.is_file { self.kept_len.saturating_sub(at).min(len) } else { len };
-        while let Some(how) = self.how {
-            let step = rest.min(if how == Zeroing::Write { WRITE_STEP_LEN } else { STEP_LEN });
-            match device.zero(at, step, how) {
+        let mut done = 0_u64;
+        while done < len {
+            let Some(how) = self.how else { return false };
+            let left = len.saturating_sub(done);
+            let step = left.min(if how == Zeroing::Write { WRITE_STEP_LEN } else { STEP_LEN });
+            match device.zero(at.saturating_add(done), step, how) {
                 Ok(()) => {
                     let sum = match how {
                         Zeroing::Free if self.is_file => &mut report.punched_bytes,
                         Zeroing::Free => &mut report.discarded_bytes,
                         Zeroing::Write => &mut report.zeroed_bytes,
                     };
-                    *sum = sum.saturating_add(step);
-                    return step;
+                    // Behind the end of a file nothing was there.
+                    let start = at.saturating_add(done);
+                    let there = self.kept_len.clamp(start, start.saturating_add(step)).saturating_sub(start);
+                    let there = if self.is_file { there } else { step };
+                    *sum = sum.saturating_add(there);
+                    report.kept_bytes = report.kept_bytes.saturating_add(step.saturating_sub(there));
+                    done = done.saturating_add(step);
                 }
                 Err(why) => {
                     self.refused.push(why);
@@ -74,7 +90,7 @@ impl Zeroer {
                 }
             }
         }
-        0
+        true
     }
 }
 
@@ -146,7 +162,7 @@ mod tests {
             let mut zeroer = Zeroer::new(&disk, 0).unwrap();
             let mut report = SparseReport::default();
             for at in [0, MIB] {
-                assert_eq!(zeroer.step(&disk, at, MIB, &mut report), done);
+                assert_eq!(zeroer.make(&disk, at, MIB, &mut report), done > 0);
             }
             assert_eq!(disk.calls.borrow().len(), calls, "{able:?}");
             assert_eq!(report.unwritten_bytes(), 2 * done);
@@ -156,9 +172,15 @@ mod tests {
 
     #[test]
     fn one_call_zeroes_no_more_than_a_step() {
-        let disk = disk(&[Zeroing::Free]);
-        let mut zeroer = Zeroer::new(&disk, 0).unwrap();
-        assert_eq!(zeroer.step(&disk, 4096, u64::MAX, &mut SparseReport::default()), STEP_LEN);
-        assert_eq!(disk.calls.borrow()[..], [(4096, STEP_LEN, Zeroing::Free)]);
+        let free = disk(&[Zeroing::Free]);
+        let mut zeroer = Zeroer::new(&free, 0).unwrap();
+        assert_eq!(zeroer.step_len(4096, u64::MAX), STEP_LEN);
+        assert!(zeroer.make(&free, 4096, STEP_LEN + 512, &mut SparseReport::default()));
+        let calls = [(4096, STEP_LEN, Zeroing::Free), (4096 + STEP_LEN, 512, Zeroing::Free)];
+        assert_eq!(free.calls.borrow()[..], calls);
+        let written = disk(&[Zeroing::Write]);
+        let mut zeroer = Zeroer::new(&written, 0).unwrap();
+        assert!(zeroer.make(&written, 0, WRITE_STEP_LEN + 512, &mut SparseReport::default()));
+        assert_eq!((zeroer.step_len(0, u64::MAX), written.calls.borrow().len()), (WRITE_STEP_LEN, 3));
     }
 }
