@@ -558,6 +558,10 @@ fn holes_are_in_the_report_and_the_help_and_a_plan_names_them() {
     let auto = pair.copy(&[]);
     assert_eq!(number(&auto, "bytes"), 4 * MIB);
     assert_eq!(number(&auto, "sparse/kept_bytes"), 4 * MIB - 4096, "{auto}");
+    assert_eq!(number(&auto, "sparse/bytes"), 4 * MIB - 4096, "{auto}");
+    // What did not move is no speed.
+    let moved = number(&auto, "bytes_per_second") as f64 * auto["seconds"].as_f64().expect("a time");
+    assert!((4000.0..4200.0).contains(&moved), "{auto}");
     assert!(pair.copy(&["--sparse", "never"])["sparse"].is_null());
     let found = pair.copy(&["--sparse", "always", "--no-truncate"]);
     assert_eq!(number(&found, "sparse/punched_bytes"), 4 * MIB - 4096, "{found}");

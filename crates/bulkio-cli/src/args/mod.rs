@@ -201,7 +201,7 @@ nor has SIGKILL an end, or a second SIGINT or SIGTERM where nobody takes it for 
 
 Fields of the event end:
   outcome, exit_code                     done, failed, refused, lost, partial or stopped; the code as below
-  bytes, seconds, bytes_per_second       copied from the start of the range without a gap, holes included
+  bytes, seconds, bytes_per_second       copied from the start of the range without a gap, holes included, but for the speed
   engine, engine_refused                 io_uring, aio or threads; why better ones are not used
   pages, pool_bytes, registered_bytes    the memory of the copy
   block_bytes, depth                     bytes of one request, requests in flight on each side
@@ -216,7 +216,7 @@ Fields of the event end:
   digest                                 {algorithm (blake3, sha256), value} of exactly these bytes where --hash asked for it, else null
   verified                               {bytes, seconds, direct, equal (false: also if not all was read back), differing_bytes (of mebibytes in which something differs), ranges
                                          [{byte (of DST), bytes}] the first that differ} where --verify read DST back, else null
-  sparse                                 what of bytes was not written, since it is zeros: {kept_bytes (holes of DST without a call), punched_bytes
+  sparse                                 what of bytes was not written, since it is zeros: {bytes (of the range), and in sums of all DST kept_bytes (holes of DST without a call), punched_bytes
                                          (holes made in DST), discarded_bytes (zeros by a command of the disk), zeroed_bytes (written
                                          by the disk or the kernel), found_bytes (those of all these that were found in what was
                                          read), filled_bytes (holes that were written all the same)}, else null

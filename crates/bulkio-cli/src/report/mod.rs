@@ -219,10 +219,11 @@ fn refused_engines(report: &Report) -> Option<String> {
     (!refused.is_empty()).then(|| refused.join("; "))
 }
 
-/// Bytes that this copy moved; others were copied before, by a map.
+/// Bytes that this copy moved; others were copied before, by a map, or are holes.
 fn moved_bytes(report: &Report) -> u64 {
     let before = report.rescue.as_ref().map_or(0, |rescue| rescue.resumed_bytes);
-    report.bytes.saturating_sub(before)
+    let holes = report.sparse.as_ref().map_or(0, |sparse| sparse.bytes);
+    report.bytes.saturating_sub(before).saturating_sub(holes)
 }
 
 fn side_json(side: &SideReport) -> JsonSide<'_> {

@@ -7,6 +7,8 @@ use crate::size::human;
 
 #[derive(Serialize)]
 pub(super) struct JsonSparse {
+    /// Of the range.
+    bytes: u64,
     kept_bytes: u64,
     punched_bytes: u64,
     discarded_bytes: u64,
@@ -19,6 +21,7 @@ impl JsonSparse {
     pub(super) fn of(report: &Report) -> Option<Self> {
         let sparse = report.sparse.as_ref()?;
         Some(Self {
+            bytes: sparse.bytes,
             kept_bytes: sparse.kept_bytes,
             punched_bytes: sparse.punched_bytes,
             discarded_bytes: sparse.discarded_bytes,
@@ -55,7 +58,6 @@ pub(super) fn offload_line(report: &Report) -> Option<String> {
 /// Returns the line for people, where zeros were left out.
 pub(super) fn line(report: &Report) -> Option<String> {
     let sparse = report.sparse.as_ref()?;
-    let bytes = sparse.unwritten_bytes();
     let ways = [
         (sparse.kept_bytes, "left as holes"),
         (sparse.punched_bytes, "punched"),
@@ -66,5 +68,7 @@ pub(super) fn line(report: &Report) -> Option<String> {
     let ways = ways.into_iter().filter(|(bytes, _)| *bytes > 0);
     let ways: Vec<String> = ways.map(|(bytes, how)| format!("{} {how}", human(bytes))).collect();
     let how = if ways.is_empty() { String::new() } else { format!(": {}", ways.join(", ")) };
-    Some(format!("sparse      {bytes} bytes of zeros not written{how}"))
+    let all =
+        if report.destinations.is_empty() || how.is_empty() { "" } else { ", of all destinations together" };
+    Some(format!("sparse      {} bytes of zeros not written{how}{all}", sparse.bytes))
 }

@@ -304,7 +304,7 @@ impl Pipeline<'_> {
         for why in zeroers.iter().flat_map(Fan::iter).flat_map(Zeroer::refused) {
             report.notes.push(format!("a hole could not be made the best way: {why}"));
         }
-        report.sparse = Some(sparse.clone());
+        report.sparse = Some(SparseReport { bytes: self.holes.made_bytes, ..sparse.clone() });
     }
 }
 

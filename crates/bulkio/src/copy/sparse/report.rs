@@ -5,6 +5,8 @@
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
 pub struct SparseReport {
+    /// Bytes of the range that were not written. All that follow but the last two say how, and add up to this, once for each destination.
+    pub bytes: u64,
     /// Bytes that nothing had to be done for: the destination file ends before them, and has a hole there now.
     pub kept_bytes: u64,
     /// Bytes of holes that were punched into the destination file: what was there is gone, its space is free.
@@ -20,7 +22,7 @@ pub struct SparseReport {
 }
 
 impl SparseReport {
-    /// Returns the bytes that were not written.
+    /// Returns the bytes that were not written, of all destinations together.
     #[must_use]
     pub const fn unwritten_bytes(&self) -> u64 {
         self.kept_bytes
