@@ -58,6 +58,18 @@ const MARKS: &[Mark] = &[
         &[0xc6, 0x85, 0x73, 0xf6, 0x4e, 0x1a, 0x45, 0xca, 0x82, 0x65, 0xf5, 0x7f, 0x48, 0xba, 0x6d, 0x81],
         Label::None,
     ),
+    // bcachefs, fs/bcachefs/bcachefs_format.h: BCH_SB_SECTOR 8, BCHFS_MAGIC in struct bch_sb; the label behind two UUIDs of 16 bytes.
+    mark(
+        "bcachefs",
+        4096 + 24,
+        &[0xc6, 0x85, 0x73, 0xf6, 0x66, 0xce, 0x90, 0xa9, 0xd9, 0x6a, 0x60, 0xcf, 0x80, 0x3d, 0xf7, 0xef],
+        Label::Bytes(4096 + 72, 32),
+    ),
+    // Apple File System Reference, "nx_superblock_t": nx_magic behind a header of 32 bytes.
+    mark("APFS", 32, b"NXSB", Label::None),
+    // Apple, TN1150, "Volume Header": signature and version, 1024 bytes from the start; the second is HFSX.
+    mark("HFS+", 1024, b"H+\0\x04", Label::None),
+    mark("HFS+", 1024, b"HX\0\x05", Label::None),
 ];
 
 /// Lists what the start of a disk or a partition is marked as.
@@ -72,7 +84,7 @@ pub(super) fn in_head(head: &[u8]) -> Vec<Found> {
             Found { kind: mark.kind, label }
         });
     let md = [0, 4096].into_iter().find_map(|at| md_1(head.get(at..)?));
-    let others = [ext(head), fat(head), swap(head), luks(head), md, zfs(head)];
+    let others = [ext(head), fat(head), swap(head), luks(head), md, zfs(head), udf(head)];
     let mut found: Vec<_> = marks.chain(others.into_iter().flatten()).collect();
     found.dedup();
     found
@@ -153,6 +165,13 @@ fn zfs(head: &[u8]) -> Option<Found> {
     let mut ring = (128 << 10..256 << 10).step_by(1 << 10).map_while(|at| le64(head, at));
     let is_zfs = ring.any(|word| word == MAGIC || word == MAGIC.swap_bytes());
     is_zfs.then_some(Found { kind: "ZFS", label: None })
+}
+
+/// ECMA-167, 2/8.3.1 and 3/9.1: descriptors of 2048 bytes follow each other from byte 32768 on; an identifier behind the first byte of one says which the volume is.
+fn udf(head: &[u8]) -> Option<Found> {
+    let mut identifiers = (0x8001..0x1_0000).step_by(2048).map_while(|at| slice(head, at, 5));
+    let is_udf = identifiers.any(|identifier| matches!(identifier, b"NSR02" | b"NSR03"));
+    is_udf.then_some(Found { kind: "UDF", label: None })
 }
 
 /// Lists what the end of a disk, its last `tail_len` bytes, is marked as.

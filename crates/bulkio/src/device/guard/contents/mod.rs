@@ -121,9 +121,14 @@ impl Contents {
         let head = disk.read(0, HEAD_LEN)?;
         let mut found = magic::in_head(&head);
         let (table, mut partitions) = tables::read(disk, &head, found.is_empty())?;
+        let is_gpt = table.as_ref().is_some_and(|table| table.kind.starts_with("GPT"));
         found.splice(0..0, table);
+        let end = || {
+            let second = if is_gpt { None } else { tables::second_header(disk)? };
+            Ok(second.into_iter().chain(magic::at_end(disk, TAIL_LEN)?).collect::<Vec<_>>())
+        };
         // Where the end cannot be read, what the start says stands.
-        match magic::at_end(disk, TAIL_LEN) {
+        match end() {
             Ok(more) => found.extend(more),
             Err(errno) if found.is_empty() => return Err(errno),
             Err(_) => {}

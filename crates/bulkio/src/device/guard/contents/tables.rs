@@ -58,6 +58,17 @@ pub(super) fn read(
     Ok((table("MBR"), partitions.collect()))
 }
 
+/// UEFI 2.10, 5.3.2: the second header of a GPT is the last block of the disk, whose table is whole where somebody wiped the start.
+pub(super) fn second_header(disk: &dyn Bytes) -> Result<Option<Found>, Errno> {
+    for block_len in BLOCK_LENS {
+        let Some(at) = disk.len().checked_sub(block_len) else { continue };
+        if disk.read(at, block_len)?.starts_with(SIGNATURE) {
+            return Ok(Some(Found { kind: "GPT (its second header)", label: None }));
+        }
+    }
+    Ok(None)
+}
+
 /// Reads the entries of a GPT (UEFI 2.10, 5.3.2 and 5.3.3). A header that makes no sense has none.
 fn entries(disk: &dyn Bytes, header: &[u8], block_len: u64) -> Result<Vec<Partition>, Errno> {
     let said = || Some((le64(header, 72)?, le32(header, 80)?, le32(header, 84)?));

@@ -106,6 +106,19 @@ fn each_mark_is_known() {
         ("ZFS", empty().put((256 << 10) - 1024, &0x00ba_b10c_u64.to_be_bytes())),
         ("squashfs", empty().put(0, b"hsqs")),
         ("bcache", empty().put(4120, b"\xc6\x85\x73\xf6\x4e\x1a\x45\xca\x82\x65\xf5\x7f\x48\xba\x6d\x81")),
+        (
+            "bcachefs \"root\"",
+            empty()
+                .put(4120, b"\xc6\x85\x73\xf6\x66\xce\x90\xa9\xd9\x6a\x60\xcf\x80\x3d\xf7\xef")
+                .put(4168, b"root"),
+        ),
+        ("APFS", empty().put(32, b"NXSB")),
+        ("HFS+", empty().put(1024, b"H+\0\x04")),
+        ("HFS+", empty().put(1024, b"HX\0\x05")),
+        ("UDF", empty().put(0x8001, b"BEA01").put(0x8801, b"NSR02").put(0x9001, b"TEA01")),
+        ("ISO 9660, UDF", empty().put(0x8001, b"CD001").put(0x9001, b"BEA01").put(0x9801, b"NSR03")),
+        ("GPT (its second header)", empty().put(LEN - 512, b"EFI PART")),
+        ("GPT (its second header)", empty().put(LEN - 4096, b"EFI PART")),
     ];
     for (expected, disk) in cases {
         assert_eq!(text(&disk), expected);
