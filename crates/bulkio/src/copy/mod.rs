@@ -24,41 +24,28 @@
 //! What was moved how, and why not better, is in the [`Report`].
 
 mod beside;
-mod buffer;
 mod capture;
 mod compare;
-mod created;
 mod digest;
-mod edges;
 mod ends;
 mod error;
 mod fan;
-mod feed;
-mod finish;
 mod gate;
 mod geometry;
 mod map;
-mod narrow;
 mod offload;
 mod options;
-mod overwrite;
 mod pipeline;
 mod preview;
 mod reading;
 mod report;
 mod rescue;
 mod setting;
-mod single;
-mod slots;
 mod sparse;
 mod start;
-mod state;
 mod tape;
-mod target;
 #[cfg(test)]
 mod tests;
-mod tuner;
-mod tuning;
 mod verify;
 mod watch;
 pub mod wav;
@@ -68,19 +55,20 @@ use crate::device::tape::is_tape;
 
 pub use crate::device::DirectMode;
 pub use crate::engine::EngineChoice;
-pub use buffer::{Buffered, Buffering};
 pub use capture::{
     AudioCopy, Container, LOSSES_MAX, Loss, LossReason, StreamCopy, StreamEvent, StreamProgress,
     StreamReport, VideoCopy,
 };
 pub use compare::{CompareOptions, Compared, Comparison, ComparisonFailure, DifferingRange, compare};
 pub use digest::{Digest, DigestParseError, HashAlgorithm, HashRequest};
+pub use ends::overwrite::Overwrite;
 pub use error::{CopyError, CopyFailure, FailureClass, Side};
 pub use fan::{DESTINATIONS_MAX, DestinationFailure, DestinationReport};
 pub use map::{AREAS_MAX, AreaStatus, MapFileError, MapTextError, RecoveryMap, RescuePhase};
 pub use offload::{Offload, OffloadKind, OffloadReport};
 pub use options::{Control, CopyOptions, End, Observer, Passthrough, Phase, Progress, Silent};
-pub use overwrite::Overwrite;
+pub use pipeline::buffer::{Buffered, Buffering};
+pub use pipeline::tuner::Tuned;
 pub use preview::{CopyPlan, Cut, PlannedCall, PlannedLayout, PlannedSide, PlannedTransfer, Step, plan};
 pub use report::{Report, SideReport};
 pub use rescue::{
@@ -90,7 +78,6 @@ pub use setting::Setting;
 pub use sparse::{Sparse, SparseReport};
 pub use start::{Start, StartEnd};
 pub use tape::{TapeCopy, TapeFiles, TapeReport};
-pub use tuner::Tuned;
 pub use verify::Verified;
 
 /// Copies bytes from one end to the other.

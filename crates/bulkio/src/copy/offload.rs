@@ -9,9 +9,9 @@ use std::os::fd::OwnedFd;
 use rustix::io::Errno;
 
 use super::fan::Peer;
-use super::feed::Feed;
 use super::options::{CopyOptions, Observer, Phase};
 use super::pipeline::Pipeline;
+use super::pipeline::feed::Feed;
 use super::{CopyError, Sparse};
 use crate::device::{Class, Device, DirectMode};
 

@@ -3,12 +3,12 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::buffer::Buffering;
 use super::capture::{StreamCopy, StreamEvent, StreamProgress};
-use super::overwrite::Overwrite;
+use super::ends::overwrite::Overwrite;
+use super::pipeline::buffer::Buffering;
+use super::pipeline::tuner::DEPTH_START;
 use super::setting::{BLOCK_LEN, Setting};
 use super::start::Start;
-use super::tuner::DEPTH_START;
 use super::{CopyError, HashRequest, LostRange, Offload, RescueOptions, RescueProgress, Sparse, TapeCopy};
 use crate::device::DirectMode;
 use crate::device::guard::Expectations;

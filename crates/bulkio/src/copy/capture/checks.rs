@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
+use super::super::ends::target::Target;
 use super::super::options::CopyOptions;
 use super::super::rescue::check_kind;
-use super::super::target::Target;
 use super::super::{CopyError, Side};
 use crate::device::guard::check_fits;
 use crate::device::{Class, Device, DirectMode};

@@ -1,8 +1,8 @@
 //! What is around sound in a file: whether it is WAV, and the header of a recording with what is written over it at the end.
 
 use super::super::CopyError;
+use super::super::ends::target::Target;
 use super::super::options::{CopyOptions, End};
-use super::super::target::Target;
 use super::super::wav::{self, WavError, WavHeader};
 use super::options::Container;
 use super::settle::Patch;

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::super::CopyError;
+use super::super::ends::target::Target;
 use super::super::options::CopyOptions;
-use super::super::target::Target;
 use super::sink::add_slots;
 use crate::device::video::{Capture, MemoryModel};
 use crate::pages::{PageKindRequest, PagePool, PoolOptions};

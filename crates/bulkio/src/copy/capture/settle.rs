@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use scatterlist::{Direction, Position, Request};
 
-use super::super::finish::told;
 use super::super::options::{CopyOptions, Phase};
+use super::super::pipeline::finish::told;
 use super::super::watch::Watch;
 use super::super::{CopyError, SideReport};
 use super::held::lease_slot;

@@ -6,8 +6,8 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use super::super::DirectMode;
+use super::super::ends::target::Target;
 use super::super::options::{CopyOptions, End, Silent};
-use super::super::target::Target;
 use super::super::watch::Watch;
 use super::held::Copied;
 use super::sink::{Sink, add_slots};

@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 
 use scatterlist::Direction;
 
+use super::super::ends::target::Target;
 use super::super::options::{CopyOptions, End, Observer, Phase};
-use super::super::target::Target;
 use super::super::watch::Watch;
 use super::super::{CopyError, CopyFailure, Report, SideReport};
 use super::checks;

@@ -14,9 +14,10 @@ pub use report::{Compared, Comparison, ComparisonFailure, DifferingRange};
 
 use super::beside::Beside;
 use super::options::{CopyOptions, End, Observer, Passthrough, Phase};
+use super::pipeline::finish;
 use super::reading::{How, Part, Reading, reference};
 use super::watch::Watch;
-use super::{CopyError, DirectMode, Side, ends, finish};
+use super::{CopyError, DirectMode, Side, ends};
 use crate::device::Device;
 use crate::engine::EngineChoice;
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::super::created::Created;
+use super::super::ends::created::Created;
 use super::super::geometry::Unit;
 use super::super::verify::ReadBack;
 use crate::device::{Class, Device};

@@ -6,7 +6,7 @@ use std::os::fd::AsFd as _;
 use rustix::fs::{Mode, OFlags};
 
 use super::super::CopyError;
-use super::super::created::Created;
+use super::super::ends::created::Created;
 use super::super::ends::{open_destination_end, written_range};
 use super::super::options::{CopyOptions, End, Observer};
 use super::{DESTINATIONS_MAX, Fan};

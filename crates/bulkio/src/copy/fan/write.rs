@@ -4,8 +4,8 @@ use scatterlist::{Direction, Fault, Outcome, Position, Request, Status};
 
 use super::super::CopyError;
 use super::super::geometry::{Chunk, Laid};
+use super::super::pipeline::state::Filled;
 use super::super::pipeline::{Op, Pipeline, clear};
-use super::super::state::Filled;
 use super::{Handed, Peer, Queued};
 use crate::engine::SubmitError;
 use crate::pages::SlotShare;

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use super::super::CopyError;
-use super::super::edges::Edges;
 use super::super::geometry::{Chunk, Place};
+use super::super::pipeline::edges::Edges;
 use super::super::pipeline::{add, side_of};
 use super::super::report::SideReport;
 use super::{Destination, DestinationFailure, DestinationReport};

@@ -19,7 +19,7 @@ use scatterlist::{LimitId, Limits};
 use self::walk::Walk;
 use super::ends::{Ends, assemble, range_len, refusals};
 use super::fan::Fan;
-use super::tuning::{first_slots, tuner};
+use super::pipeline::tuning::{first_slots, tuner};
 use super::{CopyError, CopyOptions, End, Side, sparse};
 use crate::device::audio::is_pcm;
 use crate::device::tape::is_tape;

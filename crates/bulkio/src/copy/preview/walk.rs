@@ -8,9 +8,9 @@ use scatterlist::{Addr, CpuAddr, Limits, Position, ScatterList, Segment};
 
 use super::{Cut, PlannedCall, PlannedTransfer, Step};
 use crate::copy::Side;
-use crate::copy::edges::REASON;
 use crate::copy::ends::Ends;
 use crate::copy::geometry::{Chunk, Place, Unit};
+use crate::copy::pipeline::edges::REASON;
 
 /// An address that slots could begin at: of a pool, which begins on a huge page.
 const SLOT_ADDR: u64 = 1 << 40;

@@ -5,8 +5,8 @@ use scatterlist::{Direction, Position};
 use super::{LostBytes, lost_areas};
 use crate::copy::fan::Peer;
 use crate::copy::options::{Observer, Phase};
+use crate::copy::pipeline::single::Single;
 use crate::copy::pipeline::{Pipeline, clear};
-use crate::copy::single::Single;
 use crate::device::Class;
 
 impl Pipeline<'_> {

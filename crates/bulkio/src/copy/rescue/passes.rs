@@ -11,10 +11,10 @@ use rustix::fs::{Advice, fadvise};
 
 use super::piece::Tried;
 use super::{AreaStatus, FAILURES_MAX, OnError};
-use crate::copy::feed::Feed;
 use crate::copy::map::RescuePhase;
 use crate::copy::options::{CopyOptions, Observer};
 use crate::copy::pipeline::Pipeline;
+use crate::copy::pipeline::feed::Feed;
 use crate::copy::{CopyError, Side};
 
 /// The most that is left out behind a failure, as a part of the range: a hundredth.

@@ -11,7 +11,7 @@ use crate::copy::geometry::Chunk;
 use crate::copy::map::{AREAS_MAX, RescuePhase};
 use crate::copy::options::{Observer, Phase};
 use crate::copy::pipeline::Pipeline;
-use crate::copy::state::Filled;
+use crate::copy::pipeline::state::Filled;
 use crate::pages::Slot;
 
 /// What became of a piece.

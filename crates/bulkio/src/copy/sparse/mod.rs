@@ -24,10 +24,10 @@ pub use report::SparseReport;
 use super::digest::Digests;
 use super::ends::Ends;
 use super::fan::{Fan, Writing};
-use super::feed::Feed;
 use super::geometry::lcm;
 use super::options::{CopyOptions, Observer, Phase};
 use super::pipeline::Pipeline;
+use super::pipeline::feed::Feed;
 use super::{CopyError, Report};
 use crate::device::{Class, Device, PrepareError};
 use content::Split;
@@ -247,7 +247,7 @@ impl Pipeline<'_> {
     }
 
     /// Makes the first of `len` bytes of the range zeros; how many of them are, at every destination that is left: none, where one does not do its part.
-    pub(in super::super) fn zero_everywhere(&mut self, at: u64, len: u64) -> u64 {
+    pub(super) fn zero_everywhere(&mut self, at: u64, len: u64) -> u64 {
         let position = self.ends.geometry.seek.saturating_add(at);
         let Some(zeroers) = &mut self.holes.zeroers else { return 0 };
         let ends = self.ends;

@@ -10,10 +10,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use scatterlist::{Direction, Fault, Limits, Outcome, Position, Request, Status};
 
-use super::super::finish::told;
+use super::super::ends::target::Target;
 use super::super::options::{CopyOptions, End, Phase};
+use super::super::pipeline::finish::told;
 use super::super::pipeline::{WAIT, add};
-use super::super::target::Target;
 use super::super::watch::Watch;
 use super::super::{CopyError, Side, SideReport};
 use super::ring::{Chunk, Item, Next, Ring};

@@ -29,11 +29,11 @@ use std::thread;
 pub use options::{TapeCopy, TapeFiles};
 pub use side::TapeReport;
 
-use super::finish::told;
+use super::ends::target::Target;
 use super::gate::Marks;
 use super::options::{CopyOptions, End, Observer, Phase};
+use super::pipeline::finish::told;
 use super::pipeline::{WAIT, wants_command_ring};
-use super::target::Target;
 use super::watch::Watch;
 use super::{CopyError, CopyFailure, Report, Side, SideReport, ends};
 use crate::device::Class;

@@ -17,9 +17,9 @@ use std::time::{Duration, Instant};
 use scatterlist::plan::PlanError;
 use scatterlist::{Addr, CpuAddr, Direction, Lease, LimitId, Limits, Position, Request};
 
+use super::super::ends::target::Target;
 use super::super::options::CopyOptions;
 use super::super::pipeline::add;
-use super::super::target::Target;
 use super::super::{CopyError, Side, SideReport};
 use super::cut::Cut;
 use super::held::{Copied, Held, lease_filled, lease_slot};

@@ -4,28 +4,28 @@ use std::time::Instant;
 
 use scatterlist::{Direction, Outcome, Position, Request};
 
-use super::CopyError;
-use super::fan::Peer;
-use super::options::{Observer, Phase};
-use super::pipeline::{Op, Pipeline, STOP_GRACE, WAIT};
+use super::super::CopyError;
+use super::super::fan::Peer;
+use super::super::options::{Observer, Phase};
+use super::{Op, Pipeline, STOP_GRACE, WAIT};
 use crate::engine::{Completion, FileId};
 use crate::pages::{Slot, SlotShare};
 
 /// One transfer from or to a slot.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Single {
-    pub(super) peer: Peer,
-    pub(super) file: FileId,
-    pub(super) direction: Direction,
-    pub(super) position: Position,
+pub(in super::super) struct Single {
+    pub(in super::super) peer: Peer,
+    pub(in super::super) file: FileId,
+    pub(in super::super) direction: Direction,
+    pub(in super::super) position: Position,
     /// Where in the slot.
-    pub(super) slot_offset: u64,
-    pub(super) len: u64,
+    pub(in super::super) slot_offset: u64,
+    pub(in super::super) len: u64,
 }
 
 impl Pipeline<'_> {
     /// Moves bytes and waits. `None` where the engine failed, which is then recorded.
-    pub(super) fn transfer_one(
+    pub(in super::super) fn transfer_one(
         &mut self,
         slot: Slot,
         single: Single,
@@ -78,7 +78,7 @@ impl Pipeline<'_> {
     }
 
     /// Reads the first `skip` bytes of a stream and drops them. A stream that ends before has nothing to copy.
-    pub(super) fn skip_stream(&mut self, skip: u64, observer: &mut dyn Observer) {
+    pub(in super::super) fn skip_stream(&mut self, skip: u64, observer: &mut dyn Observer) {
         if !self.ends.source.is_stream() {
             return;
         }

@@ -10,19 +10,19 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, Statx, StatxFlags};
 
-use super::CopyError;
-use super::ends::duplicate;
+use super::super::CopyError;
+use super::duplicate;
 
 /// A destination file that did not exist before.
 #[derive(Debug)]
-pub(super) struct Created {
+pub(in super::super) struct Created {
     /// `None` once the file is to stay.
     file: Option<(PathBuf, OwnedFd)>,
 }
 
 impl Created {
     /// Remembers a file that was created as `path`, links followed.
-    pub(super) fn new(path: PathBuf, file: &impl AsFd) -> Result<Self, CopyError> {
+    pub(in super::super) fn new(path: PathBuf, file: &impl AsFd) -> Result<Self, CopyError> {
         match duplicate(file, "the new destination") {
             Ok(held) => Ok(Self { file: Some((path, held)) }),
             Err(error) => {
@@ -33,7 +33,7 @@ impl Created {
     }
 
     /// The copy begins: the file stays, whatever happens.
-    pub(super) fn keep(mut self) {
+    pub(in super::super) fn keep(mut self) {
         self.file = None;
     }
 }

@@ -4,9 +4,9 @@
 //! that sleeps, a link that is shared. Writing begins when the buffer is full to one mark and pauses when it is empty to another; what
 //! it pauses for is only ever a read that is in flight. Tapes have marks of their own (`tape`).
 
-use super::CopyError;
-use super::gate::{Gate, Marks};
-use super::pipeline::{EDGE_SLOTS, Pipeline};
+use super::super::CopyError;
+use super::super::gate::{Gate, Marks};
+use super::{EDGE_SLOTS, Pipeline};
 
 /// Memory between both ends of a copy.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -44,7 +44,7 @@ impl Buffering {
         Self { len, start_percent: 0, pause_percent: 0 }
     }
 
-    pub(super) fn check(&self) -> Result<(), CopyError> {
+    pub(in super::super) fn check(&self) -> Result<(), CopyError> {
         let range = |what, value, min, max| {
             if (min..=max).contains(&value) {
                 return Ok(());
@@ -58,14 +58,14 @@ impl Buffering {
     }
 
     /// Returns how many slots it is.
-    pub(super) fn slots(&self, slot_len: u64) -> u64 {
+    pub(in super::super) fn slots(&self, slot_len: u64) -> u64 {
         self.len.checked_div(slot_len).unwrap_or(0).max(SLOTS_MIN)
     }
 }
 
 /// The buffer of a running copy.
 #[derive(Debug)]
-pub(super) struct Buffer {
+pub(in super::super) struct Buffer {
     gate: Gate,
     slots: usize,
     slot_len: u64,
@@ -74,14 +74,14 @@ pub(super) struct Buffer {
 
 impl Buffer {
     /// Makes it of the slots that a pool has beside those for ragged ends.
-    pub(super) fn new(wanted: Buffering, pool_slots: usize, slot_len: u64) -> Self {
+    pub(in super::super) fn new(wanted: Buffering, pool_slots: usize, slot_len: u64) -> Self {
         let slots = pool_slots.saturating_sub(usize::try_from(EDGE_SLOTS).unwrap_or(1));
         let marks = Marks::new(slots, wanted.start_percent, wanted.pause_percent);
         Self { gate: Gate::new(marks), slots, slot_len, filled_max: 0 }
     }
 
     /// Returns its slots.
-    pub(super) const fn slots(&self) -> usize {
+    pub(in super::super) const fn slots(&self) -> usize {
         self.slots
     }
 
@@ -93,7 +93,7 @@ impl Buffer {
 
 impl Pipeline<'_> {
     /// Says whether what was read may be written now.
-    pub(super) fn may_write(&mut self) -> bool {
+    pub(in super::super) fn may_write(&mut self) -> bool {
         // Without a read in flight nothing more comes before something is written: the source has ended, or there is no room.
         let is_all = self.state.reads == 0 || self.state.ends();
         let filled = self.state.waiting();
@@ -104,7 +104,7 @@ impl Pipeline<'_> {
     }
 
     /// Returns what the buffer did, where there is one.
-    pub(super) fn buffered(&self) -> Option<Buffered> {
+    pub(in super::super) fn buffered(&self) -> Option<Buffered> {
         self.buffer.as_ref().map(Buffer::told)
     }
 }

@@ -15,25 +15,25 @@ const AVAILABLE_PART: u64 = 8;
 
 /// Slots of one length.
 #[derive(Debug)]
-pub(super) struct Slots {
+pub(in super::super) struct Slots {
     slot_len: usize,
     first: Arc<PagePool>,
     more: Vec<PagePool>,
 }
 
 impl Slots {
-    pub(super) fn new(slot_len: usize, slots: usize) -> Result<Self, PoolError> {
+    pub(in super::super) fn new(slot_len: usize, slots: usize) -> Result<Self, PoolError> {
         let first = Arc::new(PagePool::new(PoolOptions::uniform(slot_len, slots))?);
         Ok(Self { slot_len, first, more: Vec::new() })
     }
 
     /// Returns the pool that was there from the beginning.
-    pub(super) const fn first(&self) -> &Arc<PagePool> {
+    pub(in super::super) const fn first(&self) -> &Arc<PagePool> {
         &self.first
     }
 
     /// Makes this many slots of those there are.
-    pub(super) fn grow(&mut self, slots: usize) -> Result<(), PoolError> {
+    pub(in super::super) fn grow(&mut self, slots: usize) -> Result<(), PoolError> {
         let missing = slots.saturating_sub(self.len());
         if missing > 0 {
             self.more.push(PagePool::new(PoolOptions::uniform(self.slot_len, missing))?);
@@ -42,23 +42,23 @@ impl Slots {
     }
 
     /// Takes a free slot, from the pools in the order in which they came.
-    pub(super) fn take(&self) -> Option<Slot> {
+    pub(in super::super) fn take(&self) -> Option<Slot> {
         self.pools().find_map(PagePool::take)
     }
 
     /// Returns how many slots there are.
-    pub(super) fn len(&self) -> usize {
+    pub(in super::super) fn len(&self) -> usize {
         self.pools().map(PagePool::slots).fold(0, usize::saturating_add)
     }
 
     /// Returns how many of them somebody has.
-    pub(super) fn taken(&self) -> usize {
+    pub(in super::super) fn taken(&self) -> usize {
         let free = self.pools().map(PagePool::free_slots).fold(0, usize::saturating_add);
         self.len().saturating_sub(free)
     }
 
     /// Returns the bytes that were added.
-    pub(super) fn more_bytes(&self) -> u64 {
+    pub(in super::super) fn more_bytes(&self) -> u64 {
         self.more.iter().map(PagePool::bytes).fold(0, u64::saturating_add)
     }
 
@@ -68,7 +68,7 @@ impl Slots {
 }
 
 /// Returns the most memory that a copy takes by itself, in bytes: 128 MiB, or an eighth of what is available.
-pub(super) fn bytes_max() -> u64 {
+pub(in super::super) fn bytes_max() -> u64 {
     memory_available().map_or(BYTES_MAX, |bytes| (bytes / AVAILABLE_PART).min(BYTES_MAX))
 }
 

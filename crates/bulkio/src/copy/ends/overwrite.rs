@@ -5,8 +5,8 @@
 
 use std::path::Path;
 
-use super::CopyError;
-use super::options::{Control, Observer};
+use super::super::CopyError;
+use super::super::options::{Control, Observer};
 use crate::device::Device;
 use crate::device::guard::contents::Unseen;
 use crate::device::guard::{Contents, Identity, Refusal};
@@ -26,7 +26,7 @@ pub struct Overwrite<'a> {
 }
 
 /// Tells the observer what a destination holds, and hears whether to go on.
-pub(super) fn ask(
+pub(in super::super) fn ask(
     device: &dyn Device,
     observer: &mut dyn Observer,
     notes: &mut Vec<String>,

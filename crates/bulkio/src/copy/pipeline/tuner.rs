@@ -8,10 +8,10 @@
 use std::time::Duration;
 
 /// The depth that a search begins with, and that of copies that do not search.
-pub(super) const DEPTH_START: u32 = 8;
+pub(in super::super) const DEPTH_START: u32 = 8;
 
 /// The deepest that is tried: 64 requests of 1 MiB are 3 GiB/s of a device that answers after 20 ms.
-pub(super) const DEPTH_TRIED_MAX: u32 = 64;
+pub(in super::super) const DEPTH_TRIED_MAX: u32 = 64;
 
 /// What another depth must be faster by, in percent.
 const RISE_PERCENT: u64 = 3;
@@ -67,16 +67,16 @@ pub struct Tuned {
 
 /// How far a copy is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Sample {
+pub(in super::super) struct Sample {
     /// Time since the start.
-    pub(super) at: Duration,
+    pub(in super::super) at: Duration,
     /// Bytes written.
-    pub(super) done: u64,
+    pub(in super::super) done: u64,
     /// Chunks being read, waiting to be written, and being written.
-    pub(super) under_way: u32,
+    pub(in super::super) under_way: u32,
     /// Operations of the engine, and those behind which the kernel had nothing left ([`Stats`](crate::engine::Stats)).
-    pub(super) operations: u64,
-    pub(super) at_once: u64,
+    pub(in super::super) operations: u64,
+    pub(in super::super) at_once: u64,
 }
 
 impl Sample {
@@ -98,7 +98,7 @@ struct Measured {
 
 /// The depth of a copy, and the search for it.
 #[derive(Debug)]
-pub(super) struct Tuner {
+pub(in super::super) struct Tuner {
     depth: u32,
     depth_max: u32,
     block_len: u64,
@@ -144,12 +144,12 @@ enum Way {
 
 impl Tuner {
     /// Keeps the depth that the user wants.
-    pub(super) const fn fixed(depth: u32, block_len: u64) -> Self {
+    pub(in super::super) const fn fixed(depth: u32, block_len: u64) -> Self {
         Self { depth, depth_max: depth, block_len, search: None }
     }
 
     /// Searches up to `depth_max`, beginning with [`DEPTH_START`] or that, where it is less.
-    pub(super) fn searching(depth_max: u32, block_len: u64) -> Self {
+    pub(in super::super) fn searching(depth_max: u32, block_len: u64) -> Self {
         let depth_max = depth_max.clamp(1, DEPTH_TRIED_MAX);
         let depth = DEPTH_START.min(depth_max);
         // The first writes end when both sides have answered.
@@ -169,17 +169,17 @@ impl Tuner {
     }
 
     /// Returns how many requests each side should have in flight.
-    pub(super) const fn depth(&self) -> u32 {
+    pub(in super::super) const fn depth(&self) -> u32 {
         self.depth
     }
 
     /// Returns the deepest that may come.
-    pub(super) const fn depth_max(&self) -> u32 {
+    pub(in super::super) const fn depth_max(&self) -> u32 {
         self.depth_max
     }
 
     /// Returns what was found, where it was searched for.
-    pub(super) fn tuned(&self) -> Option<Tuned> {
+    pub(in super::super) fn tuned(&self) -> Option<Tuned> {
         let search = self.search.as_ref()?;
         // A depth that was only tried when the copy ended is no answer.
         let depth = search.best.map_or(self.depth, |(depth, _)| depth);
@@ -187,13 +187,13 @@ impl Tuner {
     }
 
     /// Takes `depth` for the deepest that there is memory for.
-    pub(super) fn bound(&mut self, depth: u32) {
+    pub(in super::super) fn bound(&mut self, depth: u32) {
         self.depth_max = depth.clamp(1, self.depth_max);
         self.depth = self.depth.min(self.depth_max);
     }
 
     /// Hears how far the copy is. Says whether the depth is another one now.
-    pub(super) fn hear(&mut self, sample: &Sample) -> bool {
+    pub(in super::super) fn hear(&mut self, sample: &Sample) -> bool {
         let (before, turn) = (self.depth, u64::from(self.depth).saturating_mul(self.block_len));
         let Some(search) = &mut self.search else { return false };
         match search.stage {

@@ -6,11 +6,11 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
-use super::geometry::{Chunk, Geometry};
+use super::super::geometry::{Chunk, Geometry};
 
 /// What is still to be read.
 #[derive(Clone, Debug)]
-pub(super) struct Feed {
+pub(in super::super) struct Feed {
     /// In the order in which they are read; counted from the start of the range.
     areas: VecDeque<Range<u64>>,
     /// Each area from its end to its start.
@@ -21,30 +21,30 @@ pub(super) struct Feed {
 
 impl Feed {
     /// The whole range, whose end only the bound tells.
-    pub(super) fn whole() -> Self {
+    pub(in super::super) fn whole() -> Self {
         Self::forwards(Some(0..u64::MAX))
     }
 
     /// Nothing.
-    pub(super) const fn nothing() -> Self {
+    pub(in super::super) const fn nothing() -> Self {
         Self { areas: VecDeque::new(), backwards: false, number: 0 }
     }
 
     /// These areas, in this order, each from its start to its end.
-    pub(super) fn forwards(areas: impl IntoIterator<Item = Range<u64>>) -> Self {
+    pub(in super::super) fn forwards(areas: impl IntoIterator<Item = Range<u64>>) -> Self {
         let areas = areas.into_iter().filter(|area| area.start < area.end).collect();
         Self { areas, ..Self::nothing() }
     }
 
     /// These areas, the last first, each from its end to its start.
-    pub(super) fn backwards(
+    pub(in super::super) fn backwards(
         areas: impl IntoIterator<Item = Range<u64>, IntoIter: DoubleEndedIterator>,
     ) -> Self {
         Self { backwards: true, ..Self::forwards(areas.into_iter().rev()) }
     }
 
     /// Takes the next chunk; `bound` is the length of the range, where it is known.
-    pub(super) fn next(&mut self, geometry: &Geometry, bound: Option<u64>) -> Option<Chunk> {
+    pub(in super::super) fn next(&mut self, geometry: &Geometry, bound: Option<u64>) -> Option<Chunk> {
         while let Some(area) = self.areas.front_mut() {
             let end = bound.map_or(area.end, |bound| area.end.min(bound));
             if area.start >= end {
@@ -67,7 +67,7 @@ impl Feed {
     }
 
     /// Returns where what is read next begins, and how much of it lies in a row.
-    pub(super) fn front(&mut self, bound: Option<u64>) -> Option<(u64, u64)> {
+    pub(in super::super) fn front(&mut self, bound: Option<u64>) -> Option<(u64, u64)> {
         let len = |area: &Range<u64>| {
             bound.map_or(area.end, |bound| area.end.min(bound)).saturating_sub(area.start)
         };
@@ -78,25 +78,25 @@ impl Feed {
     }
 
     /// Returns the areas that are left before byte `bound` of the range.
-    pub(super) fn areas(&self, bound: Option<u64>) -> Vec<Range<u64>> {
+    pub(in super::super) fn areas(&self, bound: Option<u64>) -> Vec<Range<u64>> {
         let end = |area: &Range<u64>| bound.map_or(area.end, |bound| area.end.min(bound));
         let areas = self.areas.iter().map(|area| area.start..end(area));
         areas.filter(|area| area.start < area.end).collect()
     }
 
     /// Says whether nothing is left.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in super::super) fn is_empty(&self) -> bool {
         self.areas.iter().all(|area| area.start >= area.end)
     }
 
     /// Says whether something is left before byte `bound` of the range.
-    pub(super) fn has_more(&self, bound: Option<u64>) -> bool {
+    pub(in super::super) fn has_more(&self, bound: Option<u64>) -> bool {
         let end = |area: &Range<u64>| bound.map_or(area.end, |bound| area.end.min(bound));
         self.areas.iter().any(|area| area.start < end(area))
     }
 
     /// Leaves out the next `len` bytes of the area that is being read; what is left out, which may be less.
-    pub(super) fn leave_out(&mut self, len: u64) -> Option<Range<u64>> {
+    pub(in super::super) fn leave_out(&mut self, len: u64) -> Option<Range<u64>> {
         let area = self.areas.front_mut()?;
         let left = len.min(area.end.saturating_sub(area.start));
         let out = if self.backwards {

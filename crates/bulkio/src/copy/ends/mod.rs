@@ -2,6 +2,11 @@
 //!
 //! The order matters: the source first, then the destinations (which are only opened, not truncated), then the
 //! checks that need both. A destination file that this copy created is removed again when it is refused. `fan` has what several destinations need.
+//! `target` opens the one destination of a tape or a device with a clock; `overwrite` asks before a disk is overwritten, `created` takes a new file back.
+
+pub(super) mod created;
+pub(super) mod overwrite;
+pub(super) mod target;
 
 use std::io;
 use std::ops::Range;
@@ -12,12 +17,12 @@ use std::sync::Arc;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
-use super::created::Created;
+use self::created::Created;
 use super::fan::{self, Destination, Fan, Share};
 use super::geometry::{Geometry, Unit, congruent};
 use super::options::{CopyOptions, End, Observer};
 use super::verify::ReadBack;
-use super::{CopyError, Side, Sparse, overwrite, setting, sparse};
+use super::{CopyError, Side, Sparse, setting, sparse};
 use crate::device::guard::{
     Access, ClaimPolicy, DestinationOptions, Place, Refusal, Role, check_fits, check_overlap,
     check_standard_output, open_destination, open_source,

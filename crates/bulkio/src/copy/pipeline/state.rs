@@ -5,60 +5,60 @@ use std::time::{Duration, Instant};
 
 use scatterlist::Status;
 
-use super::fan::{Fan, Handed, Queued, Writing};
+use super::super::fan::{Fan, Handed, Queued, Writing};
+use super::super::options::{Control, Observer, Phase, Progress};
+use super::super::report::SideReport;
+use super::super::rescue::Rescue;
+use super::super::{CopyError, geometry::Chunk};
 use super::narrow::FailedRead;
-use super::options::{Control, Observer, Phase, Progress};
-use super::report::SideReport;
-use super::rescue::Rescue;
-use super::{CopyError, geometry::Chunk};
 use crate::pages::Slot;
 
 /// A chunk that was read and waits to be written.
 #[derive(Debug)]
-pub(super) struct Filled {
-    pub(super) chunk: Chunk,
-    pub(super) slot: Slot,
+pub(in super::super) struct Filled {
+    pub(in super::super) chunk: Chunk,
+    pub(in super::super) slot: Slot,
     /// Bytes of the chunk that are there.
-    pub(super) len: u64,
+    pub(in super::super) len: u64,
 }
 
 /// The running state of one copy.
 #[derive(Debug)]
-pub(super) struct State {
-    pub(super) started: Instant,
-    pub(super) source: SideReport,
+pub(in super::super) struct State {
+    pub(in super::super) started: Instant,
+    pub(in super::super) source: SideReport,
     /// What is known of each destination.
-    pub(super) writings: Fan<Writing>,
-    pub(super) reads: u32,
+    pub(in super::super) writings: Fan<Writing>,
+    pub(in super::super) reads: u32,
     /// Chunks to hand to the destinations, in order.
-    pub(super) filled: VecDeque<Filled>,
+    pub(in super::super) filled: VecDeque<Filled>,
     /// Chunks that were read before those in front of them, where order matters.
-    pub(super) early: BTreeMap<u64, Filled>,
+    pub(in super::super) early: BTreeMap<u64, Filled>,
     /// The next chunk that a stream takes.
-    pub(super) next_write: u64,
+    pub(in super::super) next_write: u64,
     /// The first chunk that is not there whole: a stream takes nothing behind it.
-    pub(super) stream_end: u64,
+    pub(in super::super) stream_end: u64,
     /// Bytes of the range; known from the start, or once the source has ended.
-    pub(super) len: Option<u64>,
+    pub(in super::super) len: Option<u64>,
     /// The first error, by the lowest byte of the range.
     error: Option<(u64, CopyError)>,
     /// Of several destinations, the one that was dropped first.
     dropped: Option<usize>,
     /// What the observer is to hear at once.
     news: Vec<String>,
-    pub(super) stopped: bool,
+    pub(in super::super) stopped: bool,
     /// The copy itself cancelled what was in flight, since it had ended.
-    pub(super) cancelled: bool,
+    pub(in super::super) cancelled: bool,
     /// The writes of one chunk, while it is handed out; kept, so that no chunk costs memory of its own.
-    pub(super) handed: Vec<Handed>,
+    pub(in super::super) handed: Vec<Handed>,
     /// Requests that each side may have in flight.
-    pub(super) depth: u32,
+    pub(in super::super) depth: u32,
     /// What came up meanwhile.
-    pub(super) notes: Vec<String>,
+    pub(in super::super) notes: Vec<String>,
     /// The read furthest in front that failed.
-    pub(super) failed_read: Option<FailedRead>,
+    pub(in super::super) failed_read: Option<FailedRead>,
     /// The account of areas, where the copy keeps one.
-    pub(super) rescue: Option<Rescue>,
+    pub(in super::super) rescue: Option<Rescue>,
     told: Instant,
 }
 
@@ -66,7 +66,12 @@ pub(super) struct State {
 const TELL_EVERY: Duration = Duration::from_millis(100);
 
 impl State {
-    pub(super) fn new(source: SideReport, writings: Fan<Writing>, len: Option<u64>, depth: u32) -> Self {
+    pub(in super::super) fn new(
+        source: SideReport,
+        writings: Fan<Writing>,
+        len: Option<u64>,
+        depth: u32,
+    ) -> Self {
         let now = Instant::now();
         Self {
             started: now,
@@ -93,7 +98,7 @@ impl State {
     }
 
     /// Records that a destination has `len` bytes from byte `at` of the range on.
-    pub(super) fn wrote(&mut self, number: usize, at: u64, len: u64) {
+    pub(in super::super) fn wrote(&mut self, number: usize, at: u64, len: u64) {
         let writing = self.writings.at_mut(number);
         writing.done = writing.done.saturating_add(len);
         match &mut self.rescue {
@@ -103,7 +108,7 @@ impl State {
     }
 
     /// Records that a destination does not have what was taken for written.
-    pub(super) fn unwrote(&mut self, number: usize, at: u64, len: u64) {
+    pub(in super::super) fn unwrote(&mut self, number: usize, at: u64, len: u64) {
         let writing = self.writings.at_mut(number);
         writing.front = writing.front.min(at);
         if let Some(rescue) = &mut self.rescue {
@@ -112,7 +117,7 @@ impl State {
     }
 
     /// Says whether the last byte before byte `end` of the range is written, and all before it as far as that is kept.
-    pub(super) fn is_written(&self, end: u64) -> bool {
+    pub(in super::super) fn is_written(&self, end: u64) -> bool {
         match &self.rescue {
             Some(rescue) => end.checked_sub(1).is_none_or(|last| rescue.is_good(last)),
             None => self.front() >= end,
@@ -120,17 +125,17 @@ impl State {
     }
 
     /// Bytes that are written: without a gap from the start, or by the account of areas.
-    pub(super) fn written_bytes(&self) -> u64 {
+    pub(in super::super) fn written_bytes(&self) -> u64 {
         self.rescue.as_ref().map_or_else(|| self.front(), Rescue::good_bytes)
     }
 
     /// Bytes written without a gap from the start: those that every destination has.
-    pub(super) fn front(&self) -> u64 {
+    pub(in super::super) fn front(&self) -> u64 {
         self.least(|writing| writing.front)
     }
 
     /// Bytes written, gaps or not.
-    pub(super) fn done(&self) -> u64 {
+    pub(in super::super) fn done(&self) -> u64 {
         self.least(|writing| writing.done)
     }
 
@@ -141,41 +146,41 @@ impl State {
     }
 
     /// Chunks that wait to be written: to the destination that is furthest behind.
-    pub(super) fn waiting(&self) -> usize {
+    pub(in super::super) fn waiting(&self) -> usize {
         let queued = self.writings.iter().map(Writing::waiting).max();
         self.filled.len().saturating_add(queued.unwrap_or(0))
     }
 
     /// Writes in flight, to all destinations.
-    pub(super) fn writes(&self) -> u32 {
+    pub(in super::super) fn writes(&self) -> u32 {
         self.writings.iter().map(|writing| writing.in_flight).fold(0, u32::saturating_add)
     }
 
     /// Says whether writes are in flight that end by themselves: those to files and disks.
-    pub(super) fn has_sure_writes(&self) -> bool {
+    pub(in super::super) fn has_sure_writes(&self) -> bool {
         self.writings.iter().any(|writing| !writing.is_stream && writing.in_flight > 0)
     }
 
     /// Says whether everything was made durable: at every destination that is left.
-    pub(super) fn is_synced(&self) -> bool {
+    pub(in super::super) fn is_synced(&self) -> bool {
         let mut left = self.writings.iter().filter(|writing| !writing.is_dropped()).peekable();
         left.peek().is_some() && left.all(|writing| writing.synced)
     }
 
     /// Says whether another destination than this one is left, so that a copy goes on without it.
-    pub(super) fn is_elsewhere(&self, number: usize) -> bool {
+    pub(in super::super) fn is_elsewhere(&self, number: usize) -> bool {
         self.writings.iter().enumerate().any(|(other, writing)| other != number && !writing.is_dropped())
     }
 
     /// A destination takes nothing more. Returns what it would have taken.
-    pub(super) fn end_writing(&mut self, number: usize) -> VecDeque<Queued> {
+    pub(in super::super) fn end_writing(&mut self, number: usize) -> VecDeque<Queued> {
         let writing = self.writings.at_mut(number);
         writing.ended = true;
         std::mem::take(&mut writing.queue)
     }
 
     /// Records why one of several destinations is dropped, at byte `at` of the range.
-    pub(super) fn drop_destination(&mut self, number: usize, at: u64, error: CopyError) {
+    pub(in super::super) fn drop_destination(&mut self, number: usize, at: u64, error: CopyError) {
         let text = error.to_string();
         if !self.writings.at_mut(number).drop_out(at, error) {
             return;
@@ -190,38 +195,38 @@ impl State {
     }
 
     /// Records an error at byte `at` of the range; the one furthest in front is the one that is told.
-    pub(super) fn fail(&mut self, at: u64, error: CopyError) {
+    pub(in super::super) fn fail(&mut self, at: u64, error: CopyError) {
         if self.error.as_ref().is_none_or(|(first, _)| at < *first) {
             self.error = Some((at, error));
         }
     }
 
     /// Records a read that failed; the one furthest in front is kept.
-    pub(super) fn read_failed(&mut self, failed: FailedRead) {
+    pub(in super::super) fn read_failed(&mut self, failed: FailedRead) {
         if self.failed_read.is_none_or(|first| failed.chunk.at < first.chunk.at) {
             self.failed_read = Some(failed);
         }
     }
 
     /// Returns the error furthest in front.
-    pub(super) fn first_error(&self) -> Option<&CopyError> {
+    pub(in super::super) fn first_error(&self) -> Option<&CopyError> {
         self.error.as_ref().map(|(_, error)| error)
     }
 
     /// States exactly what the failed read furthest in front could not read: byte `at` of the range, byte `position` of the source, and
     /// how many bytes.
-    pub(super) fn found_bad(&mut self, at: u64, position: u64, bytes: u64, block_len: u64) {
+    pub(in super::super) fn found_bad(&mut self, at: u64, position: u64, bytes: u64, block_len: u64) {
         if let Some((first, CopyError::Transfer { at: start, len, block, .. })) = &mut self.error {
             (*first, *start, *len, *block) = (at, position, bytes, Some(block_len));
         }
     }
 
-    pub(super) fn failed(&self) -> bool {
+    pub(in super::super) fn failed(&self) -> bool {
         self.error.is_some() || self.writings.iter().all(Writing::is_dropped)
     }
 
     /// Takes the error of the copy: where every destination was dropped, that of the first of these.
-    pub(super) fn take_error(&mut self) -> Option<CopyError> {
+    pub(in super::super) fn take_error(&mut self) -> Option<CopyError> {
         if let Some((_, error)) = self.error.take() {
             return Some(error);
         }
@@ -230,24 +235,24 @@ impl State {
     }
 
     /// Says whether a transfer ended thus because this copy cancelled it, which is no failure of its side.
-    pub(super) fn is_own_end(&self, status: Status) -> bool {
+    pub(in super::super) fn is_own_end(&self, status: Status) -> bool {
         (self.stopped || self.cancelled) && status == Status::Cancelled
     }
 
     /// Says whether no more is to be read.
-    pub(super) fn ends(&self) -> bool {
+    pub(in super::super) fn ends(&self) -> bool {
         self.stopped || self.failed()
     }
 
     /// Tells the observer what came up.
-    pub(super) fn tell_news(&mut self, observer: &mut dyn Observer) {
+    pub(in super::super) fn tell_news(&mut self, observer: &mut dyn Observer) {
         for text in self.news.drain(..) {
             observer.warning(&text);
         }
     }
 
     /// Tells the observer, at once or if it is time, and hears whether to stop.
-    pub(super) fn tell(&mut self, observer: &mut dyn Observer, phase: Phase, now: bool) {
+    pub(in super::super) fn tell(&mut self, observer: &mut dyn Observer, phase: Phase, now: bool) {
         self.tell_news(observer);
         if !now && self.told.elapsed() < TELL_EVERY {
             return;

@@ -6,13 +6,13 @@
 
 use scatterlist::{Direction, Outcome, Position, Status};
 
-use super::fan::Peer;
-use super::geometry::{Chunk, Place};
-use super::options::Observer;
-use super::pipeline::Pipeline;
+use super::super::fan::Peer;
+use super::super::geometry::{Chunk, Place};
+use super::super::options::Observer;
+use super::super::{CopyError, Side};
+use super::Pipeline;
 use super::single::Single;
 use super::state::Filled;
-use super::{CopyError, Side};
 use crate::pages::Slot;
 
 /// Most blocks of a bad run that are tried: each may cost a drive seconds.
@@ -20,15 +20,15 @@ const BAD_BLOCKS_MAX: u64 = 64;
 
 /// A read that failed.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct FailedRead {
-    pub(super) chunk: Chunk,
+pub(in super::super) struct FailedRead {
+    pub(in super::super) chunk: Chunk,
     /// Bytes of the chunk that are good for certain.
-    pub(super) done: u64,
+    pub(in super::super) done: u64,
 }
 
 impl Pipeline<'_> {
     /// Narrows the failed read that is furthest in front, if bad blocks are why.
-    pub(super) fn narrow(&mut self, observer: &mut dyn Observer) {
+    pub(in super::super) fn narrow(&mut self, observer: &mut dyn Observer) {
         let Some(failed) = self.state.failed_read.take() else { return };
         let source = &*self.ends.source;
         if self.state.stopped || source.is_stream() {
@@ -133,7 +133,7 @@ impl Pipeline<'_> {
     }
 
     /// Reads a part of the source; `None` where nothing more can be done.
-    pub(super) fn read_place(
+    pub(in super::super) fn read_place(
         &mut self,
         place: Place,
         slot: Slot,

@@ -3,6 +3,20 @@
 //! A chunk is read into a slot, then written from it (`fan`); the slot is free again when the last write is done. Twice as
 //! many slots as the depth of a side, so both sides can be at full depth. Streams keep their order. On an
 //! error or a stop nothing more is read, what is in flight ends, and what was written is made durable and told.
+//!
+//! Its parts: what is to be read (`feed`), the memory (`slots`, `buffer`), the depth (`tuner` thinks, `tuning` does), what a running copy knows (`state`),
+//! and around the loop one transfer at a time (`single`): a failed read (`narrow`), ragged ends (`edges`), the end (`finish`).
+
+pub(super) mod buffer;
+pub(super) mod edges;
+pub(super) mod feed;
+pub(super) mod finish;
+pub(super) mod narrow;
+pub(super) mod single;
+pub(super) mod slots;
+pub(super) mod state;
+pub(super) mod tuner;
+pub(super) mod tuning;
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -10,24 +24,24 @@ use std::time::{Duration, Instant};
 
 use scatterlist::{CpuAddr, Direction, Fault, Lease, Outcome, Position, Request};
 
+use self::buffer::Buffer;
+use self::feed::Feed;
+use self::narrow::FailedRead;
+use self::slots::Slots;
+use self::state::{Filled, State};
+use self::tuner::Tuner;
 use super::beside::Beside;
-use super::buffer::Buffer;
 use super::digest::Digests;
 use super::ends::Ends;
 use super::fan::{Peer, Writing};
-use super::feed::Feed;
 use super::geometry::Chunk;
-use super::narrow::FailedRead;
 use super::offload::Offloading;
 use super::options::{CopyOptions, Observer, Phase};
 use super::report::{Report, SideReport};
 use super::rescue::Rescue;
-use super::slots::Slots;
 use super::sparse::Holes;
 use super::start::{Start, StartEnd};
-use super::state::{Filled, State};
-use super::tuner::Tuner;
-use super::{CopyError, CopyFailure, digest, tuning};
+use super::{CopyError, CopyFailure, digest};
 use crate::device::{Class, Device};
 use crate::engine::{
     Completion, Engine, EngineOptions, FileError, FileId, FileOptions, FixedRegion, SubmitReason,

@@ -1,27 +1,28 @@
 //! [`Target`]: a destination that bytes come to in order, without a known end: from a tape, or from a device with a clock.
 
+use super::super::options::{CopyOptions, End, Observer};
+use super::super::{CopyError, Side, ends};
 use super::created::Created;
-use super::options::{CopyOptions, End, Observer};
-use super::{CopyError, Side, ends, overwrite};
+use super::overwrite;
 use crate::device::guard::check_fits;
 use crate::device::{Class, Device};
 
 /// An open destination.
 #[derive(Debug)]
-pub(super) struct Target {
-    pub(super) device: Box<dyn Device>,
-    pub(super) created: Option<Created>,
+pub(in super::super) struct Target {
+    pub(in super::super) device: Box<dyn Device>,
+    pub(in super::super) created: Option<Created>,
     /// Why writes go through the page cache although the device has direct I/O.
-    pub(super) bounce: Option<String>,
+    pub(in super::super) bounce: Option<String>,
     /// Bytes that a file holds and keeps.
-    pub(super) kept_len: u64,
+    pub(in super::super) kept_len: u64,
     /// What whole writes are multiples of.
-    pub(super) unit: u64,
+    pub(in super::super) unit: u64,
 }
 
 impl Target {
     /// Opens a destination and checks it. Nothing is written.
-    pub(super) fn open(
+    pub(in super::super) fn open(
         end: End<'_>,
         options: &CopyOptions,
         observer: &mut dyn Observer,

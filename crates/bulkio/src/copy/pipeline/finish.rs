@@ -2,18 +2,18 @@
 
 use scatterlist::Fault;
 
-use super::CopyError;
-use super::fan::{Destination, Peer};
-use super::options::{CopyOptions, Observer, Phase};
-use super::pipeline::{Pipeline, WAIT};
-use super::report::{Closing, Report, SideReport};
-use super::rescue::Rescue;
+use super::super::CopyError;
+use super::super::fan::{Destination, Peer};
+use super::super::options::{CopyOptions, Observer, Phase};
+use super::super::report::{Closing, Report, SideReport};
+use super::super::rescue::Rescue;
+use super::{Pipeline, WAIT};
 use crate::device::Device;
 use crate::engine::{CommandRing, Completion, FlushKind};
 
 impl Pipeline<'_> {
     /// Holds the end of a copy against what there was to copy: whatever went wrong here, it is not to be told as a success.
-    pub(super) fn check_whole(&mut self) {
+    pub(in super::super) fn check_whole(&mut self) {
         if self.state.ends() || self.state.rescue.is_some() {
             return;
         }
@@ -24,7 +24,7 @@ impl Pipeline<'_> {
     }
 
     /// Sets the length, makes the bytes and the name durable, at each destination that is left.
-    pub(super) fn finish(&mut self, options: &CopyOptions, observer: &mut dyn Observer) {
+    pub(in super::super) fn finish(&mut self, options: &CopyOptions, observer: &mut dyn Observer) {
         let ends = self.ends;
         for (number, destination) in ends.destinations.iter().enumerate() {
             if !self.state.writings.at(number).began {
@@ -134,7 +134,7 @@ impl Pipeline<'_> {
         }
     }
 
-    pub(super) fn report(&self) -> Report {
+    pub(in super::super) fn report(&self) -> Report {
         let sides = self.state.writings.iter().zip(self.ends.destinations.iter());
         let mut sides = sides.map(|(writing, end)| (writing, told(&writing.side, &*end.device))).peekable();
         let first = &self.state.writings.first().side;
@@ -169,7 +169,7 @@ impl Pipeline<'_> {
 }
 
 /// What a side did, with what the kernel copied all the same (rule `no-silent-copy`).
-pub(super) fn told(side: &SideReport, device: &dyn Device) -> SideReport {
+pub(in super::super) fn told(side: &SideReport, device: &dyn Device) -> SideReport {
     let mut side = side.clone();
     if let Some((bytes, why)) = device.copied() {
         let bytes = bytes.min(side.direct_bytes);

@@ -8,22 +8,22 @@ use std::ops::Range;
 
 use scatterlist::{Direction, Fault, Outcome, Position, Status};
 
-use super::fan::Peer;
-use super::geometry::{Geometry, Place};
-use super::options::Observer;
-use super::pipeline::{Pipeline, clear};
+use super::super::fan::Peer;
+use super::super::geometry::{Geometry, Place};
+use super::super::options::Observer;
 use super::single::Single;
+use super::{Pipeline, clear};
 use crate::pages::Slot;
 
 /// Most ends that are put aside: an ordinary copy has two, one around bad places has two for each.
 const EDGES_MAX: usize = 64;
 
-pub(super) const REASON: &str = "ragged end: the block is read, changed and written back";
+pub(in super::super) const REASON: &str = "ragged end: the block is read, changed and written back";
 const REASON_CACHE: &str = "ragged end: written through the page cache, the destination may not be read";
 
 /// The ragged ends of a copy.
 #[derive(Debug, Default)]
-pub(super) struct Edges {
+pub(in super::super) struct Edges {
     edges: Vec<Edge>,
 }
 
@@ -45,17 +45,17 @@ impl Edge {
 
 impl Edges {
     /// Returns the parts of the range that are put aside and not written yet.
-    pub(super) fn ranges(&self) -> impl Iterator<Item = Range<u64>> + '_ {
+    pub(in super::super) fn ranges(&self) -> impl Iterator<Item = Range<u64>> + '_ {
         self.edges.iter().map(|edge| edge.at..edge.at.saturating_add(edge.len()))
     }
 
     /// Says whether as many are put aside as may be.
-    pub(super) const fn is_full(&self) -> bool {
+    pub(in super::super) const fn is_full(&self) -> bool {
         self.edges.len() >= EDGES_MAX
     }
 
     /// Keeps the bytes of a place that is no whole block.
-    pub(super) fn put_aside(&mut self, geometry: &Geometry, slot: &Slot, place: Place) {
+    pub(in super::super) fn put_aside(&mut self, geometry: &Geometry, slot: &Slot, place: Place) {
         let range = usize::try_from(place.slot_offset)
             .ok()
             .zip(usize::try_from(place.slot_offset.saturating_add(place.len)).ok());
@@ -69,7 +69,7 @@ impl Edges {
 
 impl Pipeline<'_> {
     /// Writes the ragged ends that were put aside.
-    pub(super) fn write_edges(&mut self, observer: &mut dyn Observer) {
+    pub(in super::super) fn write_edges(&mut self, observer: &mut dyn Observer) {
         for number in 0..self.state.writings.len() {
             for edge in core::mem::take(&mut self.state.writings.at_mut(number).edges.edges) {
                 if self.state.writings.at(number).is_dropped() {

@@ -4,20 +4,20 @@
 //! more stays for the ragged ends.
 //! Memory is added where a greater depth is tried, and not given back before the end.
 
-use super::CopyOptions;
-use super::ends::Ends;
-use super::pipeline::{EDGE_SLOTS, Pipeline};
-use super::report::Report;
-use super::setting::Setting;
+use super::super::CopyOptions;
+use super::super::ends::Ends;
+use super::super::report::Report;
+use super::super::setting::Setting;
 use super::slots::bytes_max;
 use super::tuner::{DEPTH_START, Sample, Tuner};
+use super::{EDGE_SLOTS, Pipeline};
 use crate::engine::Stats;
 
 /// Times that a queue must fit into the range: a shorter copy is over before a deeper queue has paid for its memory.
 const RANGE_PART: u64 = 4;
 
 /// Makes the tuner of a copy.
-pub(super) fn tuner(ends: &Ends, options: &CopyOptions) -> Tuner {
+pub(in super::super) fn tuner(ends: &Ends, options: &CopyOptions) -> Tuner {
     let slot_len = ends.geometry.slot_len;
     if let Setting::Fixed(depth) = options.depth {
         return Tuner::fixed(depth, slot_len);
@@ -41,13 +41,13 @@ fn depth_in(memory: u64, slot_len: u64, digests: bool) -> u64 {
 }
 
 /// Returns the most slots that are under way at a depth: those of both sides, and as many again as one side has where digests are made.
-pub(super) fn slots_under_way(depth: u32, digests: bool) -> usize {
+pub(in super::super) fn slots_under_way(depth: u32, digests: bool) -> usize {
     let times = if digests { 3 } else { 2 };
     usize::try_from(depth).unwrap_or(usize::MAX).saturating_mul(times)
 }
 
 /// Returns how many slots a copy begins with: no more than it has chunks.
-pub(super) fn first_slots(ends: &Ends, options: &CopyOptions, depth: u32, digests: bool) -> u64 {
+pub(in super::super) fn first_slots(ends: &Ends, options: &CopyOptions, depth: u32, digests: bool) -> u64 {
     let chunks = match ends.len.or(ends.len_max) {
         Some(len) => len.div_ceil(ends.geometry.slot_len).saturating_add(1),
         None => u64::MAX,
@@ -61,7 +61,7 @@ pub(super) fn first_slots(ends: &Ends, options: &CopyOptions, depth: u32, digest
 
 impl Pipeline<'_> {
     /// Says whether one more chunk may be under way.
-    pub(super) fn has_room(&self) -> bool {
+    pub(in super::super) fn has_room(&self) -> bool {
         let edges = usize::try_from(EDGE_SLOTS).unwrap_or(1);
         let most = match &self.buffer {
             Some(buffer) => buffer.slots().max(1),
@@ -71,7 +71,7 @@ impl Pipeline<'_> {
     }
 
     /// Lets the tuner hear how far the copy is, and gets memory for the depth that it wants.
-    pub(super) fn tune(&mut self) {
+    pub(in super::super) fn tune(&mut self) {
         let under_way = u32::try_from(self.pool.taken()).unwrap_or(u32::MAX);
         // Holes and what the kernel copied were done before, and say nothing of a depth.
         let unmoved = self.holes.made_bytes().saturating_add(self.offload.bytes());
@@ -100,7 +100,7 @@ impl Pipeline<'_> {
     }
 
     /// Adds to a report what was found, and the memory that was added.
-    pub(super) fn tell_tuned(&self, report: &mut Report) {
+    pub(in super::super) fn tell_tuned(&self, report: &mut Report) {
         report.tuned = self.tuner.tuned();
         report.depth = report.tuned.map_or(report.depth, |tuned| tuned.depth);
         let more = self.pool.more_bytes();
