@@ -2,7 +2,7 @@
 //!
 //! Pure logic: the pipeline says what is done by when ([`Sample`]), and asks for the depth. One depth serves both sides: the slower
 //! side decides, and what the faster one may have in flight costs it nothing. The search is a climb: the depth is doubled
-//! while that pays. Where that gains little, a quarter of it is tried, then halves. Devices that do their work while they are asked have no queue, and get none. A quarter is believed the second time only, since speeds waver, and too deep a queue costs less than one that is not deep enough. What is under way at a change passes before anything is measured, and whole turns of the
+//! while that pays. Where that gains little, a quarter of it is tried, then halves. Devices that seem to do their work while they are asked get next to no queue, unless that is slower. A quarter is believed the second time only, since speeds waver, and too deep a queue costs less than one that is not deep enough. What is under way at a change passes before anything is measured, and whole turns of the
 //! queue are measured, since late devices answer in bursts. Afterwards the search is repeated more and more rarely.
 
 use std::time::Duration;
@@ -140,6 +140,8 @@ enum Stage {
 enum Way {
     Deeper,
     Shallower,
+    /// The devices seem to have no queue: [`INLINE_DEPTH`] is tried, and kept where it is no slower.
+    Inline,
 }
 
 impl Tuner {
@@ -239,9 +241,21 @@ impl Search {
     fn measured(&mut self, depth: u32, found: Measured, depth_max: u32, sample: &Sample) -> u32 {
         let Measured { rate, is_inline } = found;
         self.steps = self.steps.saturating_add(1);
-        if is_inline && depth >= INLINE_DEPTH {
-            self.best = Some((INLINE_DEPTH, rate));
-            return self.found(INLINE_DEPTH, sample);
+        if self.way == Way::Inline {
+            if self.best.is_none_or(|(_, best_rate)| rate >= best_rate) {
+                self.best = Some((depth, rate));
+                return self.found(depth, sample);
+            }
+            // It has a queue after all: the search begins anew where it stood.
+            self.way = Way::Deeper;
+            let next = self.base.saturating_mul(2).min(depth_max);
+            return if next > self.base { next } else { self.found(self.base, sample) };
+        }
+        if is_inline && self.best.is_none() && depth > INLINE_DEPTH {
+            self.best = Some((depth, rate));
+            self.base_rate = Some(rate);
+            self.way = Way::Inline;
+            return INLINE_DEPTH;
         }
         self.base_rate.get_or_insert(rate);
         if let Some(doubted) = self.doubted.filter(|doubted| *doubted != depth) {
@@ -287,8 +301,8 @@ impl Search {
                 self.way = Way::Shallower;
                 return Some((self.base / FALL).max(1));
             }
-            Way::Shallower if !pays => return None,
-            Way::Shallower => {}
+            Way::Shallower | Way::Inline if !pays => return None,
+            Way::Shallower | Way::Inline => {}
         }
         Some(best / 2).filter(|depth| *depth > 0)
     }

@@ -95,29 +95,34 @@ fn a_device_in_memory_gets_a_queue_that_fits_the_caches() {
     assert!(in_memory(&[100, 104, 96], [900, 905, 900, 900]).tuned().unwrap().depth >= 8);
 }
 
-#[test]
-fn a_device_that_works_while_it_is_asked_gets_no_queue() {
-    let device = |mut tuner: Tuner, late: Option<u64>, millis: std::ops::Range<u64>| {
-        for millis in millis {
-            let under_way = 2 * tuner.depth();
-            // One in twenty was not there at once.
-            let at_once = millis - millis / 20;
-            let at_once = late.map_or(at_once, |late| late.min(at_once));
-            tuner.hear(&Sample {
-                operations: millis,
-                at_once,
-                ..sample(Duration::from_millis(millis), millis * MIB, under_way)
-            });
-        }
-        tuner
-    };
-    let tuner = device(Tuner::searching(64, MIB), None, 1..6000);
+/// Runs a search to its end; `rates` are MiB in a second by depth, and all but one operation in a hundred are there at once.
+fn inline(mut tuner: Tuner, rate: impl Fn(u32) -> u64) -> Tuned {
+    let (mut micros_passed, mut done) = (0, 0);
+    while tuner.tuned().is_some_and(|tuned| tuned.found_after.is_none()) && micros_passed < 5_000_000 {
+        micros_passed += 1_000_000 / rate(tuner.depth());
+        done += 1;
+        let sample = sample(micros(micros_passed), done * MIB, 2 * tuner.depth());
+        tuner.hear(&Sample { operations: done, at_once: done - done / 100, ..sample });
+    }
     let tuned = tuner.tuned().unwrap();
-    assert_eq!((tuned.depth, tuner.depth()), (2, 2));
-    assert!(tuned.found_after.is_some_and(|after| after < micros(200_000)), "{tuned:?}");
-    // The other end begins to work by itself: depth is tried again.
-    let before = tuned.steps;
-    assert!(device(tuner, Some(5700), 6000..20_000).tuned().unwrap().steps > before + 1);
+    assert_eq!(tuned.depth, tuner.depth());
+    tuned
+}
+
+#[test]
+fn a_device_that_works_while_it_is_asked_gets_next_to_no_queue() {
+    let tuned = inline(Tuner::searching(64, MIB), |_| 900);
+    assert_eq!((tuned.depth, tuned.steps), (2, 2), "8, 2");
+    assert!(tuned.found_after.is_some_and(|after| after < micros(400_000)), "{tuned:?}");
+}
+
+#[test]
+fn one_that_only_seems_to_keeps_its_queue() {
+    let tuned = inline(Tuner::searching(64, MIB), |depth| if depth < 8 { 700 } else { 900 });
+    assert_eq!((tuned.depth, tuned.steps), (8, 4), "8, 2, 16, 2");
+    let tuned = inline(Tuner::searching(64, MIB), |depth| u64::from(depth) * 50);
+    assert_eq!(tuned.depth, 64, "{tuned:?}");
+    assert_eq!(inline(Tuner::searching(8, MIB), |depth| u64::from(depth) * 50).depth, 8);
 }
 
 #[test]
