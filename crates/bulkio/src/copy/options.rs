@@ -128,12 +128,7 @@ impl CopyOptions {
     }
 
     pub(super) fn check(&self) -> Result<(), CopyError> {
-        let range = |what, value, min, max| {
-            if (min..=max).contains(&value) {
-                return Ok(());
-            }
-            Err(CopyError::Option { what, value, min, max })
-        };
+        let range = CopyError::check_option;
         if let Setting::Fixed(block_len) = self.block_len {
             range("block length", block_len, 1, BLOCK_LEN_MAX)?;
         }

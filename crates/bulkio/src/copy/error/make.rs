@@ -6,6 +6,16 @@ use super::{CopyError, Side, words};
 use crate::device::Device;
 
 impl CopyError {
+    /// Refuses an option that is not in its range.
+    pub(in super::super) fn check_option(
+        what: &'static str,
+        value: u64,
+        min: u64,
+        max: u64,
+    ) -> Result<(), Self> {
+        if (min..=max).contains(&value) { Ok(()) } else { Err(Self::Option { what, value, min, max }) }
+    }
+
     /// Makes the error of a fault in a request of `asked` bytes that began at byte `position` of a side. `bytes` is what was copied before,
     /// for a stream whose reader went away.
     pub(in crate::copy) fn of_fault(

@@ -45,12 +45,7 @@ impl Buffering {
     }
 
     pub(in super::super) fn check(&self) -> Result<(), CopyError> {
-        let range = |what, value, min, max| {
-            if (min..=max).contains(&value) {
-                return Ok(());
-            }
-            Err(CopyError::Option { what, value, min, max })
-        };
+        let range = CopyError::check_option;
         range("buffer", self.len, 1, LEN_MAX)?;
         range("buffer's fill to start at, in percent", self.start_percent.into(), 0, 100)?;
         let pause_max = u64::from(self.start_percent).saturating_sub(1);

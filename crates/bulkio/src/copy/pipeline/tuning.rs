@@ -8,6 +8,7 @@ use super::super::CopyOptions;
 use super::super::ends::Ends;
 use super::super::report::Report;
 use super::super::setting::Setting;
+use super::buffer::Buffer;
 use super::slots::bytes_max;
 use super::tuner::{DEPTH_START, Sample, Tuner};
 use super::{EDGE_SLOTS, Pipeline};
@@ -60,13 +61,16 @@ pub(in super::super) fn first_slots(ends: &Ends, options: &CopyOptions, depth: u
 }
 
 impl Pipeline<'_> {
+    /// Returns how many slots may be under way: those of the buffer, where there is one, else what the depth needs.
+    fn slots_wanted(&self) -> usize {
+        let by_depth = || slots_under_way(self.tuner.depth(), self.digesting.is_some());
+        self.buffer.as_ref().map_or_else(by_depth, Buffer::slots)
+    }
+
     /// Says whether one more chunk may be under way.
     pub(in super::super) fn has_room(&self) -> bool {
         let edges = usize::try_from(EDGE_SLOTS).unwrap_or(1);
-        let most = match &self.buffer {
-            Some(buffer) => buffer.slots().max(1),
-            None => slots_under_way(self.tuner.depth(), self.digesting.is_some()),
-        };
+        let most = self.slots_wanted();
         self.pool.taken() < most.min(self.pool.len().saturating_sub(edges))
     }
 
@@ -86,10 +90,7 @@ impl Pipeline<'_> {
             return;
         }
         let edges = usize::try_from(EDGE_SLOTS).unwrap_or(1);
-        let slots = match &self.buffer {
-            Some(buffer) => buffer.slots(),
-            None => slots_under_way(self.tuner.depth(), self.digesting.is_some()),
-        };
+        let slots = self.slots_wanted();
         if let Err(why) = self.pool.grow(slots.saturating_add(edges)) {
             let depth = self.pool.len().saturating_sub(edges) / slots_under_way(1, self.digesting.is_some());
             let wanted = self.tuner.depth();

@@ -64,12 +64,7 @@ impl TapeCopy {
     }
 
     pub(in crate::copy) fn check(&self) -> Result<(), CopyError> {
-        let range = |what, value, min, max| {
-            if (min..=max).contains(&value) {
-                return Ok(());
-            }
-            Err(CopyError::Option { what, value, min, max })
-        };
+        let range = CopyError::check_option;
         range("tape buffer", self.buffer_len, 1, Self::BUFFER_LEN_MAX)?;
         range("buffer's fill to start at, in percent", self.start_percent.into(), 1, 100)?;
         let pause_max = u64::from(self.start_percent).saturating_sub(1);
