@@ -1,4 +1,4 @@
-//! Verification: what a copy has written is read back past the caches of the kernel, once, and held against digests made on the way.
+//! Verification: what a copy has written is read back past the caches of the kernel, once, and held against checksums made on the way.
 //!
 //! The destination is opened anew for this before anything is written ([`ReadBack`]), so that one which cannot be read back is refused. When the copy is
 //! durable, the kernel is asked to drop cached pages and the range is read in order by direct I/O (`reading`), while another core hashes (`digest`). Where a
