@@ -321,7 +321,7 @@ pub(super) const BENCHES: &[Group] = &[
         about: "the depth that a copy finds between two devices that answer after 20 ms, beside fixed ones",
         images: &[],
         devices: &[],
-        modules: &["brd rd_nr=2 rd_size=786432", "dm_delay"],
+        modules: &["dm_zero", "dm_delay"],
         setup: "",
         programs: &[DMSETUP],
         tests: &[tests("lab", &["depth::", "--nocapture"], 15)],

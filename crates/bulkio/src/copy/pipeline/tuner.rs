@@ -2,8 +2,11 @@
 //!
 //! Pure logic: the pipeline says what is done by when ([`Sample`]), and asks for the depth. One depth serves both sides: the slower
 //! side decides, and what the faster one may have in flight costs it nothing. The search is a climb: the depth is doubled
-//! while that pays. Where that gains little, a quarter of it is tried, then halves. Devices that seem to do their work while they are asked get next to no queue, unless that is slower. A quarter is believed the second time only, since speeds waver, and too deep a queue costs less than one that is not deep enough. What is under way at a change passes before anything is measured, and whole turns of the
-//! queue are measured, since late devices answer in bursts. Afterwards the search is repeated more and more rarely.
+//! while that pays. Where that gains little, a quarter of it is tried, then halves. Devices that seem to do their work while they are asked get next
+//! to no queue; where that is slower they are not taken for such again. A quarter is believed the second time only, since speeds waver, and too deep
+//! a queue costs less than one that is not deep enough. What is under way at a change passes before anything is measured, and whole turns of the
+//! queue are measured, since late devices answer in bursts; what is clear is not measured for longer. Afterwards the search is repeated more and
+//! more rarely.
 
 use std::time::Duration;
 
@@ -37,6 +40,12 @@ const INLINE_OPERATIONS_MIN: u64 = 16;
 
 /// The least time of a measurement: shorter ones are noise.
 const MEASURE_MIN: Duration = Duration::from_millis(120);
+
+/// The least where the result is clear.
+const CLEAR_MIN: Duration = Duration::from_millis(40);
+
+/// By this a depth is clearly better, or clearly worse than the best, in percent: that of a late device.
+const CLEAR_PERCENT: u64 = 60;
 
 /// The turns of the queue that are measured at least.
 const TURNS_MIN: u64 = 2;
@@ -114,6 +123,10 @@ struct Search {
     base: u32,
     /// Its bytes in a second, once they are known.
     base_rate: Option<u64>,
+    /// These devices have a queue: next to none was slower.
+    has_queue: bool,
+    /// What the last search reached by much more depth, in bytes a second: as long as that lasts, less depth is not tried.
+    climbed_rate: Option<u64>,
     /// A smaller depth that seemed to pay, and is measured once more when the best one was.
     doubted: Option<u32>,
     /// The best depth of this search, and its bytes in a second.
@@ -140,7 +153,7 @@ enum Stage {
 enum Way {
     Deeper,
     Shallower,
-    /// The devices seem to have no queue: [`INLINE_DEPTH`] is tried, and kept where it is no slower.
+    /// The devices seem to have no queue: [`INLINE_DEPTH`] is tried, and kept where it is hardly slower.
     Inline,
 }
 
@@ -161,6 +174,8 @@ impl Tuner {
             way: Way::Deeper,
             base: depth,
             base_rate: None,
+            has_queue: false,
+            climbed_rate: None,
             doubted: None,
             best: None,
             steps: 0,
@@ -212,10 +227,11 @@ impl Tuner {
             Stage::Measuring { from, until } => {
                 let (time, bytes) =
                     (sample.at.saturating_sub(from.at), sample.done.saturating_sub(from.done));
+                let rate = per_second(bytes, time);
+                let time_min = if search.is_clear(rate) { CLEAR_MIN } else { MEASURE_MIN };
                 let is_slow = time >= STEP_MAX && bytes >= REQUESTS_MIN.saturating_mul(self.block_len);
-                if is_slow || (sample.done >= until && time >= MEASURE_MIN) {
-                    let found =
-                        Measured { rate: per_second(bytes, time), is_inline: sample.is_inline_since(&from) };
+                if is_slow || (sample.done >= until && time >= time_min) {
+                    let found = Measured { rate, is_inline: sample.is_inline_since(&from) };
                     self.depth = search.measured(self.depth, found, self.depth_max, sample);
                     if self.depth != before {
                         let under_way = u64::from(sample.under_way).saturating_mul(self.block_len);
@@ -237,21 +253,31 @@ impl Tuner {
 }
 
 impl Search {
+    /// Says whether more time would not change what a rate means.
+    fn is_clear(&self, rate: u64) -> bool {
+        self.best.is_some_and(|(_, best_rate)| match self.way {
+            Way::Deeper => is_faster(rate, best_rate, CLEAR_PERCENT),
+            // A deeper queue is never that much slower: it would be a bad moment.
+            Way::Shallower | Way::Inline => is_faster(best_rate, rate, CLEAR_PERCENT),
+        })
+    }
+
     /// Takes what was measured at `depth`, and returns the depth to go on with: another one to try, or the best.
     fn measured(&mut self, depth: u32, found: Measured, depth_max: u32, sample: &Sample) -> u32 {
         let Measured { rate, is_inline } = found;
         self.steps = self.steps.saturating_add(1);
         if self.way == Way::Inline {
-            if self.best.is_none_or(|(_, best_rate)| rate >= best_rate) {
+            if self.best.is_none_or(|(_, best_rate)| !is_faster(best_rate, rate, RISE_PERCENT)) {
                 self.best = Some((depth, rate));
                 return self.found(depth, sample);
             }
-            // It has a queue after all: the search begins anew where it stood.
+            // The search goes on where it stood.
+            self.has_queue = true;
             self.way = Way::Deeper;
             let next = self.base.saturating_mul(2).min(depth_max);
             return if next > self.base { next } else { self.found(self.base, sample) };
         }
-        if is_inline && self.best.is_none() && depth > INLINE_DEPTH {
+        if is_inline && !self.has_queue && self.best.is_none() && depth > INLINE_DEPTH {
             self.best = Some((depth, rate));
             self.base_rate = Some(rate);
             self.way = Way::Inline;
@@ -296,10 +322,21 @@ impl Search {
         let (best, rate) = self.best?;
         match self.way {
             Way::Deeper if pays && best < depth_max => return Some(best.saturating_mul(2).min(depth_max)),
-            Way::Deeper if is_faster(rate, self.base_rate?, CLIMB_PERCENT) || self.base < 2 => return None,
+            Way::Deeper if is_faster(rate, self.base_rate?, CLIMB_PERCENT) => {
+                self.climbed_rate = Some(rate);
+                return None;
+            }
+            Way::Deeper if self.base < 2 => return None,
+            Way::Deeper
+                if self.climbed_rate.is_some_and(|climbed| !is_faster(climbed, rate, CLIMB_PERCENT)) =>
+            {
+                return None;
+            }
             Way::Deeper => {
+                let next = (self.base / FALL).max(1);
                 self.way = Way::Shallower;
-                return Some((self.base / FALL).max(1));
+                // Next to none was slower before.
+                return Some(next).filter(|next| !self.has_queue || *next > INLINE_DEPTH);
             }
             Way::Shallower | Way::Inline if !pays => return None,
             Way::Shallower | Way::Inline => {}
