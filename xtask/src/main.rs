@@ -33,6 +33,7 @@ usage: cargo xtask <task>
   bench copy      file to file beside dd, cp and fio  [--rounds N] [--size SIZE] [--dir DIR]
   bench core      list, planner, encoders and mapping beside their peers  [--rounds N]
   bench hash      what digests and reading back cost a copy  [--rounds N] [--size SIZE] [--dir DIR]
+  bench sparse    an image of 10 GiB with 100 MiB of data beside these alone, and cp  [--rounds N] [--dir DIR]
   bench iops      many operations in flight beside fio  [--quick] [--rounds N] [--seconds S] [--case TEXT]
                   [--target zram|loop] [--cpu N] [--engine auto|io_uring|aio|threads]
   bench depth     the depth that a copy finds beside fixed ones: on a disk, between two zram devices, and in the lab
@@ -74,6 +75,7 @@ fn run(words: &[String]) -> Result<ExitCode> {
         ["bench", "core", rest @ ..] => bench::core::run(rest),
         ["bench", "hash", rest @ ..] => bench::hash::run(rest),
         ["bench", "depth", rest @ ..] => bench::depth::run(rest),
+        ["bench", "sparse", rest @ ..] => bench::sparse::run(rest),
         ["bench", "iops", rest @ ..] => bench::iops::run(rest),
         // The bench of that name starts these two.
         ["bench", "iops-ours", job] => bench::iops::run_ours(job),

@@ -15,5 +15,6 @@ pub(crate) mod iops;
 mod measure;
 pub(crate) mod nvme;
 mod report;
+pub(crate) mod sparse;
 mod stats;
 mod told;

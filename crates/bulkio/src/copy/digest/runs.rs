@@ -4,9 +4,9 @@
 //! requests. [`Runs`] makes them of bytes in order; [`Checker`] holds bytes that were read back against them. Memory: 32 bytes for each run, so
 //! 32 MiB for each tebibyte.
 //!
-//! The checksum is XXH3: one core makes it faster than memory is read, so a fast disk is not read back at the pace of a digest. It finds what cables, media and
-//! drivers damage. Nobody can prepare bytes for which it fails either, as its seed is drawn anew by each process; the digests that `--hash` makes
-//! need no such secret.
+//! The checksum is XXH3: one core makes it about as fast as memory is read, so a fast disk is not read back at the pace of a digest. It is for what cables,
+//! media and drivers damage, and no defence against somebody who chooses bytes; its seed is drawn anew by each process, so that no file carries bytes for
+//! which it fails. Digests that people compare are those of `--hash`.
 
 use std::fmt;
 use std::hash::{BuildHasher as _, RandomState};
@@ -21,7 +21,7 @@ pub(in super::super) const RUN_LEN: u64 = 1 << 20;
 /// What makes the checksums of this process its own.
 static SEED: LazyLock<u64> = LazyLock::new(|| RandomState::new().hash_one(RUN_LEN));
 
-/// The checksum of a run on its way. A flipped bit stays unnoticed once in 2^128 times.
+/// The checksum of a run on its way: 128 bits, so damage at random stays unnoticed about once in 2^128 times.
 struct Checksum(XxHash3_128);
 
 impl Default for Checksum {

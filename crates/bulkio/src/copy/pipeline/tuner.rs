@@ -123,7 +123,7 @@ struct Search {
     base: u32,
     /// Its bytes in a second, once they are known.
     base_rate: Option<u64>,
-    /// These devices have a queue: next to none was slower.
+    /// These devices have a queue: next to none was clearly slower.
     has_queue: bool,
     /// What the last search reached by much more depth, in bytes a second: as long as that lasts, less depth is not tried.
     climbed_rate: Option<u64>,
@@ -271,8 +271,9 @@ impl Search {
                 self.best = Some((depth, rate));
                 return self.found(depth, sample);
             }
-            // The search goes on where it stood.
-            self.has_queue = true;
+            // The search goes on where it stood. One bad moment is no proof.
+            self.has_queue |=
+                self.best.is_some_and(|(_, best_rate)| is_faster(best_rate, rate, CLEAR_PERCENT));
             self.way = Way::Deeper;
             let next = self.base.saturating_mul(2).min(depth_max);
             return if next > self.base { next } else { self.found(self.base, sample) };

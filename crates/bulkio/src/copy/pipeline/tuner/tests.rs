@@ -119,7 +119,7 @@ fn a_device_that_works_while_it_is_asked_gets_next_to_no_queue() {
 #[test]
 fn one_that_only_seems_to_keeps_its_queue() {
     let tuned = inline(Tuner::searching(64, MIB), |depth| if depth < 8 { 700 } else { 900 });
-    assert_eq!((tuned.depth, tuned.steps), (8, 3), "8, 2, 16");
+    assert_eq!((tuned.depth, tuned.steps), (8, 4), "8, 2, 16, 2");
     let tuned = inline(Tuner::searching(64, MIB), |depth| u64::from(depth) * 50);
     assert_eq!((tuned.depth, tuned.steps), (64, 5), "8, 2, 16, 32, 64");
     assert!(tuned.found_after.is_some_and(|after| after < micros(600_000)), "{tuned:?}");
