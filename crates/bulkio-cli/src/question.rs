@@ -1,11 +1,16 @@
 //! The question before a disk is overwritten that holds something.
 //!
-//! Contract: it is asked on a terminal only, and answered there; scripts, `--yes` and `--json` are asked nothing, and files never. The
-//! copy holds the disk meanwhile, so what is shown is what would be lost. Anything but a plain yes leaves the disk as it is.
+//! Contract: it is asked on a terminal only, and answered there: on standard input, or, where that is none, on the terminal of the
+//! session, as long as the command is in its foreground. Where nobody can be asked, what would be lost is said before anything is written.
+//! With `--yes` and `--json` nobody is asked or told, and of files never. The copy holds the disk meanwhile, so what is shown is what
+//! would be lost. Anything but a plain yes leaves the disk as it is.
 
-use std::io::{self, BufRead as _, IsTerminal as _, Read as _};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, IsTerminal as _, Write as _};
 
 use bulkio::copy::{Control, End, Overwrite};
+use rustix::process::getpgrp;
+use rustix::termios::tcgetpgrp;
 
 use crate::args::Copy;
 use crate::screen::Screen;
@@ -17,45 +22,101 @@ const ANSWER_MAX: u64 = 4096;
 /// Partitions that are shown.
 const PARTITIONS_SHOWN_MAX: usize = 16;
 
+/// The terminal of the session.
+const TERMINAL: &str = "/dev/tty";
+
+/// What is asked.
+const ASK: &str = "overwrite it? [y/N] ";
+
 /// Whether to ask, and whom.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Question {
-    /// Nobody.
+    /// Nobody, and nobody is told.
     Nobody,
-    /// Whoever sits at the terminal.
+    /// Nobody, but it is said.
+    Said,
+    /// Whoever sits at the terminal that is standard input.
     Terminal,
+    /// Whoever sits at the terminal of the session, if the command is in its foreground.
+    Session,
     /// Nobody can answer: the terminal is what is copied.
     Source,
 }
 
 impl Question {
     pub(crate) fn new(args: &Copy) -> Self {
-        if args.asks_nothing() || !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+        if args.asks_nothing() {
             return Self::Nobody;
         }
-        if args.source() == End::Stdin { Self::Source } else { Self::Terminal }
+        match (io::stdin().is_terminal(), io::stderr().is_terminal()) {
+            (_, false) => Self::Said,
+            (false, true) => Self::Session,
+            (true, true) if args.source() == End::Stdin => Self::Source,
+            (true, true) => Self::Terminal,
+        }
     }
 
     /// Asks whether to go on.
     pub(crate) fn ask(self, disk: &Overwrite<'_>, screen: &Screen) -> Control {
         match self {
             Self::Nobody => Control::Go,
+            Self::Said => say(disk, screen),
             Self::Source => {
                 screen.say(&summary(disk));
                 screen.say("bulkio: standard input is copied, so nobody can answer; --yes overwrites without a question");
                 Control::Stop
             }
+            Self::Session => match terminal() {
+                Some(terminal) => ask_on(&terminal, disk, screen),
+                None => say(disk, screen),
+            },
             Self::Terminal => {
                 screen.say(&summary(disk));
-                screen.prompt("overwrite it? [y/N] ");
-                let mut answer = String::new();
-                let read = io::stdin().lock().take(ANSWER_MAX).read_line(&mut answer);
+                screen.prompt(ASK);
+                let answer = answer(io::stdin().lock());
                 if !answer.ends_with('\n') {
                     screen.say("");
                 }
-                if read.is_ok() && is_yes(&answer) { Control::Go } else { Control::Stop }
+                if is_yes(&answer) { Control::Go } else { Control::Stop }
             }
         }
+    }
+}
+
+/// Says what is overwritten, and goes on.
+fn say(disk: &Overwrite<'_>, screen: &Screen) -> Control {
+    screen.say(&summary(disk));
+    Control::Go
+}
+
+/// Returns the terminal of the session, where there is one and its keys come to this command. In the background they do not: to read
+/// them would stop it.
+fn terminal() -> Option<File> {
+    let terminal = File::options().read(true).write(true).open(TERMINAL).ok()?;
+    (tcgetpgrp(&terminal) == Ok(getpgrp())).then_some(terminal)
+}
+
+/// Asks on a terminal that is neither standard input nor, perhaps, standard error.
+fn ask_on(mut terminal: &File, disk: &Overwrite<'_>, screen: &Screen) -> Control {
+    screen.clear_bar();
+    let question = format!("{}\n{ASK}", summary(disk));
+    if terminal.write_all(question.as_bytes()).is_err() {
+        return Control::Stop;
+    }
+    let answer = answer(BufReader::new(terminal));
+    if !answer.ends_with('\n') {
+        // What is shown behind it stands in a line with the question; nothing else comes of it.
+        let _ = terminal.write_all(b"\n");
+    }
+    if is_yes(&answer) { Control::Go } else { Control::Stop }
+}
+
+/// Reads a line; nothing where it cannot be read.
+fn answer(from: impl BufRead) -> String {
+    let mut answer = String::new();
+    match from.take(ANSWER_MAX).read_line(&mut answer) {
+        Ok(_) => answer,
+        Err(_) => String::new(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! What keeps from overwriting the wrong disk: what is expected of it, and the question on a terminal.
 //!
-//! Terminals are pairs of pseudo terminals, disks loop devices. The serial numbers that they lack are in the lab.
+//! Terminals are pairs of pseudo terminals, also as that of a session of its own, disks loop devices. The serial numbers that they lack are in the lab.
 
 mod common;
 mod support;
@@ -8,14 +8,15 @@ mod support;
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 
 use common::{LoopDevice, storage_dir};
 use rustix::fs::{Mode, OFlags};
 use rustix::process::Signal;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use support::{Ended, LIMIT, PROMPT, Running, bulkio, copy, pattern, same, within};
+use support::{Ended, LIMIT, PROMPT, Running, bulkio, copy, feed, pattern, same, within};
 use tempfile::TempDir;
 
 const LEN: usize = 1 << 20;
@@ -65,10 +66,25 @@ struct OnTerminal {
     running: Running,
     typing: File,
     screen: Arc<Mutex<Vec<u8>>>,
+    reader: JoinHandle<()>,
 }
 
 impl OnTerminal {
     fn start(from: &Path, to: &Path, flags: &[&str]) -> Self {
+        let mut command = bulkio();
+        command.arg("copy").arg(from).arg(to).args(flags);
+        Self::start_on(command)
+    }
+
+    /// Starts a script for a shell whose session has the terminal: `$0` is the command, `$1` the source, `$2` the disk.
+    fn session(script: &str, from: &Path, to: &Path) -> Self {
+        let mut command = Command::new("setsid");
+        command.args(["--ctty", "sh", "-c", script]).arg(bulkio().get_program()).arg(from).arg(to);
+        command.env_remove("BULKIO_ENGINE");
+        Self::start_on(command)
+    }
+
+    fn start_on(mut command: Command) -> Self {
         let ours =
             openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).expect("a terminal");
         grantpt(&ours).expect("granted");
@@ -76,8 +92,6 @@ impl OnTerminal {
         let name = ptsname(&ours, Vec::new()).expect("its name");
         let flag = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
         let theirs: File = rustix::fs::open(name, flag, Mode::empty()).expect("the other side").into();
-        let mut command = bulkio();
-        command.arg("copy").arg(from).arg(to).args(flags);
         command.stdin(theirs.try_clone().expect("a copy")).stderr(theirs).stdout(Stdio::null());
         let running = Running::start_on(&mut command);
         // It holds the other side open: with it gone, reading ends with an error.
@@ -85,13 +99,13 @@ impl OnTerminal {
         let typing = File::from(ours);
         let (mut shown, screen) = (typing.try_clone().expect("a copy"), Arc::<Mutex<Vec<u8>>>::default());
         let into = Arc::clone(&screen);
-        std::thread::spawn(move || {
+        let reader = std::thread::spawn(move || {
             let mut buffer = [0; 4096];
             while let Ok(len @ 1..) = shown.read(&mut buffer) {
                 into.lock().expect("nobody panics with it").extend_from_slice(&buffer[..len]);
             }
         });
-        Self { running, typing, screen }
+        Self { running, typing, screen, reader }
     }
 
     fn shown(&self) -> String {
@@ -112,12 +126,15 @@ impl OnTerminal {
 
     /// Waits for the end, and for what was shown until then.
     fn ends(self) -> (Ended, String) {
-        let Self { running, typing: _typing, screen } = self;
+        let Self { running, typing: _typing, screen, reader } = self;
         let ended = running.wait(LIMIT);
-        let text = || String::from_utf8_lossy(&screen.lock().expect("no reader panics")).into_owned();
-        // The reader may be behind.
-        within(PROMPT, || (text().contains("bytes") || text().contains("bulkio: ")).then_some(()));
-        (ended, text())
+        // The reader may be behind. With nobody left on the other side it comes to an end.
+        assert!(
+            within(PROMPT, || reader.is_finished().then_some(())).is_some(),
+            "the terminal is still used"
+        );
+        let shown = String::from_utf8_lossy(&screen.lock().expect("no reader panics")).into_owned();
+        (ended, shown)
     }
 }
 
@@ -212,6 +229,66 @@ fn a_terminal_that_is_the_source_cannot_answer() {
     desk.is_unchanged();
 }
 
+/// A pipe is copied to the disk, in the foreground and in the background.
+const PIPED: &str = r#"cat "$1" | "$0" copy - "$2""#;
+const PIPED_BEHIND: &str = r#"set -m; cat "$1" | "$0" copy - "$2" & wait $!"#;
+
+#[test]
+fn who_sits_at_the_terminal_is_asked_although_a_pipe_is_copied() {
+    let desk = or_skip!("who_sits_at_the_terminal_is_asked_although_a_pipe_is_copied", Desk::new());
+    let from = desk.folder.path().join("from");
+    for answer in ["n\n", "\n", "\x04"] {
+        let mut copy = OnTerminal::session(PIPED, &from, desk.disk.node());
+        assert!(copy.asked().contains("XFS \"photos\""), "{}", copy.shown());
+        desk.is_unchanged();
+        copy.types(answer);
+        let (ended, shown) = copy.ends();
+        assert_eq!(ended.status.code(), Some(3), "{answer:?}: {shown}");
+        assert!(shown.contains("is left as it is: it holds XFS"), "{shown}");
+        desk.is_unchanged();
+    }
+    let mut copy = OnTerminal::session(PIPED, &from, desk.disk.node());
+    copy.asked();
+    copy.types("y\n");
+    let (ended, shown) = copy.ends();
+    assert_eq!(ended.status.code(), Some(0), "{shown}");
+    desk.is_overwritten();
+}
+
+#[test]
+fn a_copy_in_the_background_is_asked_nothing_and_says_what_it_overwrites() {
+    let test = "a_copy_in_the_background_is_asked_nothing_and_says_what_it_overwrites";
+    let desk = or_skip!(test, Desk::new());
+    let from = desk.folder.path().join("from");
+    let (ended, shown) = OnTerminal::session(PIPED_BEHIND, &from, desk.disk.node()).ends();
+    assert!(ended.status.success() && !shown.contains("overwrite it?"), "{shown}");
+    assert!(shown.contains("is about to be overwritten:"), "{shown}");
+    desk.is_overwritten();
+}
+
+#[test]
+fn without_a_terminal_it_says_what_it_overwrites_before_it_does() {
+    let test = "without_a_terminal_it_says_what_it_overwrites_before_it_does";
+    let desk = or_skip!(test, Desk::new());
+    let (running, stdin) = Running::copy_fed([Path::new("-"), desk.disk.node()]);
+    let said = || running.stderr_so_far().contains("XFS \"photos\"").then_some(());
+    assert!(within(LIMIT, said).is_some(), "it says nothing");
+    desk.is_unchanged();
+    let feeder = feed(stdin, pattern(5000, 1));
+    let ended = running.wait(LIMIT);
+    feeder.join().expect("the feeder ends with its pipe");
+    ended.exits(0).says(&["is about to be overwritten:", "note: overwrote: XFS"]);
+    desk.is_overwritten();
+    fs::write(desk.disk.node(), Desk::before()).expect("the disk's old bytes");
+    let from = desk.folder.path().join("from");
+    let quiet = |flag| copy([from.as_path(), desk.disk.node(), Path::new("--quiet"), Path::new(flag)]);
+    quiet("--no-truncate").exits(0).says(&["is about to be overwritten:"]);
+    for flag in ["--yes", "--json"] {
+        fs::write(desk.disk.node(), Desk::before()).expect("the disk's old bytes");
+        assert_eq!(quiet(flag).exits(0).stderr, "", "{flag}");
+    }
+}
+
 #[test]
 fn scripts_are_asked_nothing_and_told_what_was_overwritten() {
     let desk = or_skip!("scripts_are_asked_nothing_and_told_what_was_overwritten", Desk::new());
@@ -262,7 +339,7 @@ fn file_systems_of_real_tools_are_found() {
     ];
     for (program, flags, expected) in cases {
         fs::write(disk.node(), vec![0; 1 << 20]).expect("zeros");
-        match std::process::Command::new(program).args(flags).arg(disk.node()).output() {
+        match Command::new(program).args(flags).arg(disk.node()).output() {
             Ok(output) => assert!(output.status.success(), "{program}: {output:?}"),
             Err(error) => {
                 common::skip(&format!("{test} ({program})"), &error.to_string());

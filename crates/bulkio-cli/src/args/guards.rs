@@ -15,7 +15,8 @@ pub(super) struct GuardFlags {
     /// Refuse a DST that is not a disk of exactly this capacity
     #[arg(long, value_name = "SIZE", value_parser = size::parse)]
     expect_size: Option<u64>,
-    /// Do not ask before a disk is overwritten that holds something; on a terminal, without --json, that is asked otherwise
+    /// Do not ask before a disk is overwritten that holds something, nor say so before; without it, and without --json, whoever sits
+    /// at the terminal is asked, also where SRC is a pipe, and where nobody can be asked it is only said
     #[arg(long, short)]
     pub(super) yes: bool,
     /// Write to a disk although it is mounted or in use; lifts no other check
