@@ -77,7 +77,7 @@ pub(crate) const CODES: [(&str, &str); 8] = [
         "6",
         "finished, but not everywhere: of several destinations at least one failed, and the others have every byte; the report says which and why",
     ),
-    ("130, 143", "stopped by SIGINT, SIGTERM; the message says how many bytes are durable"),
+    ("129, 130, 143", "stopped by SIGHUP, SIGINT, SIGTERM; the message says how many bytes are durable"),
 ];
 
 /// The head of the table.
@@ -85,7 +85,7 @@ const HEAD: &str = "Exit codes:";
 
 /// The table as `--help` shows it.
 pub(crate) fn table() -> String {
-    let lines = CODES.iter().map(|(code, meaning)| format!("\n  {code:<9} {meaning}"));
+    let lines = CODES.iter().map(|(code, meaning)| format!("\n  {code:<13} {meaning}"));
     std::iter::once(HEAD.to_owned()).chain(lines).collect()
 }
 
@@ -124,14 +124,14 @@ mod tests {
         let listed: Vec<&str> = CODES.iter().flat_map(|(code, _)| code.split(", ")).collect();
         let exits =
             [Exit::Done, Exit::Failed, Exit::Usage, Exit::Refused, Exit::Lost, Exit::Differ, Exit::Partial];
-        for exit in exits.into_iter().chain([Exit::Signal(2), Exit::Signal(15)]) {
+        for exit in exits.into_iter().chain([Exit::Signal(1), Exit::Signal(2), Exit::Signal(15)]) {
             assert!(listed.contains(&exit.code().to_string().as_str()), "{exit:?}");
         }
-        assert!(table().starts_with("Exit codes:\n  0         done: ") && !table().ends_with('\n'));
+        assert!(table().starts_with("Exit codes:\n  0             done: ") && !table().ends_with('\n'));
     }
 
     #[test]
     fn signals_end_as_shells_show_them() {
-        assert_eq!((Exit::Signal(2).code(), Exit::Signal(15).code()), (130, 143));
+        assert_eq!([1, 2, 15].map(|signal| Exit::Signal(signal).code()), [129, 130, 143]);
     }
 }

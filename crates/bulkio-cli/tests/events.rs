@@ -142,6 +142,19 @@ fn progress_comes_once_a_second_and_a_signal_ends_it() {
 }
 
 #[test]
+fn a_terminal_that_goes_away_leaves_an_end() {
+    let folder = storage_dir().expect("a folder");
+    let mut from = Fifo::to_write(folder.path().join("from"));
+    let to = folder.path().join("to");
+    let running = Running::copy([from.path(), &to, Path::new("--json")]);
+    from.deliver(&pattern(mib(1), 1));
+    running.signal(Signal::HUP);
+    let ended = running.wait(PROMPT);
+    let lines = ends(&ended, 129, "stopped");
+    assert_eq!(lines.last().and_then(|end| end["durable_bytes"].as_u64()), Some(1 << 20), "{ended:#?}");
+}
+
+#[test]
 fn a_signal_before_the_first_byte_and_a_second_one_end_it_too() {
     let folder = storage_dir().expect("a folder");
     let (from, to) = (folder.path().join("from"), folder.path().join("to"));
@@ -150,6 +163,10 @@ fn a_signal_before_the_first_byte_and_a_second_one_end_it_too() {
     assert!(within(LIMIT, || running.catches(Signal::TERM).then_some(())).is_some(), "it never listens");
     running.signal(Signal::TERM);
     assert_eq!(ends(&running.wait(PROMPT), 143, "stopped").len(), 1);
+    let running = Running::copy([from.as_path(), &to, Path::new("--json")]);
+    assert!(within(LIMIT, || running.catches(Signal::HUP).then_some(())).is_some(), "it never listens");
+    running.signal(Signal::HUP);
+    assert_eq!(ends(&running.wait(PROMPT), 129, "stopped").len(), 1);
 
     // A copy that cannot stop: a destination that takes nothing, with a block that must go there whole.
     let from = folder.path().join("bytes");

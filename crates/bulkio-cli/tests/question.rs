@@ -185,7 +185,7 @@ fn the_disk_is_held_while_somebody_thinks() {
 #[test]
 fn a_signal_is_an_answer_too() {
     let desk = or_skip!("a_signal_is_an_answer_too", Desk::new());
-    for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
+    for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143), (Signal::HUP, 129)] {
         let copy = desk.on_terminal(&[]);
         copy.asked();
         copy.running.signal(signal);

@@ -5,15 +5,19 @@
 
 #[path = "../../bulkio/tests/common/mod.rs"]
 mod common;
+#[path = "../../bulkio/tests/faulty/mod.rs"]
+mod faulty;
 mod support;
 
 use std::ffi::OsStr;
 use std::fs;
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 use common::{LoopDevice, storage_dir};
+use faulty::{FaultyFs, Rule};
 use rustix::process::Signal;
-use support::{Fifo, LIMIT, PROMPT, Running, copy, engines, mib, pattern, prefix, same, within};
+use support::{Fifo, LIMIT, PROMPT, Running, bulkio, copy, engines, mib, pattern, prefix, same, within};
 
 fn start(from: &Path, to: &Path, engine: &str) -> Running {
     Running::copy([
@@ -62,6 +66,71 @@ fn sigterm_is_told_apart() {
     for engine in engines("sigterm_is_told_apart") {
         stopped_after(mib(1), Signal::TERM, 143, engine);
     }
+}
+
+#[test]
+fn a_terminal_that_goes_away_ends_a_copy_as_sigterm_does() {
+    for engine in engines("a_terminal_that_goes_away_ends_a_copy_as_sigterm_does") {
+        stopped_after(mib(1) + 7, Signal::HUP, 129, engine);
+    }
+}
+
+/// Waits until every signal sent before is heard: those that come later are answered. Says whether they were.
+fn hears(running: &Running) -> bool {
+    (0..2).all(|_| {
+        let before = running.stderr_so_far().lines().count();
+        running.signal(Signal::USR1);
+        within(PROMPT, || (running.stderr_so_far().lines().count() > before).then_some(())).is_some()
+    })
+}
+
+#[test]
+fn the_kernel_and_the_shell_may_both_say_that_the_terminal_is_gone() {
+    let test = "the_kernel_and_the_shell_may_both_say_that_the_terminal_is_gone";
+    let fs = or_skip!(test, FaultyFs::new(vec![Vec::new()]));
+    let to = fs.file(0);
+    // What is in flight stays there until the test has seen enough.
+    to.add(Rule::writes().hold());
+    let folder = storage_dir().expect("a folder");
+    let from = folder.path().join("from");
+    // More than may be in flight.
+    let bytes = pattern(mib(72), 8);
+    fs::write(&from, &bytes).expect("the source");
+    let running = start(&from, &to.path(), "threads");
+    to.wait_held(1);
+    let heard = (0..3).all(|_| {
+        running.signal(Signal::HUP);
+        hears(&running)
+    });
+    to.open_gate();
+    let ended = running.wait(PROMPT);
+    ended.exits(129).says(&["stopped: "]);
+    assert!(heard && !ended.stderr.contains("at once"), "{ended:#?}");
+    let len = usize::try_from(ended.number("durable_bytes")).expect("a small number");
+    assert!(len > 0, "{ended:#?}");
+    same(&to.content()[..len], &bytes[..len]);
+}
+
+#[test]
+fn a_sighup_that_is_ignored_stays_ignored() {
+    let folder = storage_dir().expect("a folder");
+    let to = folder.path().join("to");
+    let mut from = Fifo::to_write(folder.path().join("from"));
+    let bytes = pattern(mib(2) + 3, 9);
+    let mut command = Command::new("sh");
+    command.args(["-c", r#"trap '' HUP; exec "$0" copy --json "$@""#]).arg(bulkio().get_program());
+    command.arg(from.path()).arg(&to).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let running = Running::start_on(command.env_remove("BULKIO_ENGINE"));
+    from.deliver(&bytes[..mib(1)]);
+    assert!(running.catches(Signal::TERM) && !running.catches(Signal::HUP));
+    running.signal(Signal::HUP);
+    assert!(hears(&running), "{}", running.stderr_so_far());
+    from.deliver(&bytes[mib(1)..]);
+    from.close();
+    let ended = running.wait(LIMIT);
+    ended.exits(0);
+    same(&fs::read(&to).expect("the destination"), &bytes);
+    assert_eq!(ended.json()["interrupted"], false);
 }
 
 #[test]

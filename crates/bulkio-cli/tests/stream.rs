@@ -156,7 +156,7 @@ fn help_names_every_flag_class_and_exit_code() {
         "/dev/snd/pcmC0D0c",
         "video, audio)",
         "latency_max_seconds",
-        "4         finished, but data was lost",
+        "4             finished, but data was lost",
     ]);
     for word in words {
         assert!(help.contains(word), "no {word:?} in {help}");

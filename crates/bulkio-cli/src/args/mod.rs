@@ -189,8 +189,8 @@ const SIZES_AND_SIGNALS: &str = "\
 Sizes are bytes, or numbers with K, M, G, T (1024) or kB, MB, GB, TB (1000). Unlike dd's, --skip, --seek
 and --count are bytes too, not blocks.
 
-SIGUSR1 prints a status line. SIGINT and SIGTERM end the copy after what is in flight, make that durable
-and say how much it is; a second one ends it at once.";
+SIGUSR1 prints a status line. SIGINT, SIGTERM and SIGHUP (unless it is ignored, as by nohup) end the copy after
+what is in flight, make that durable and say how much it is; a second SIGINT or SIGTERM ends it at once.";
 
 const JSON_FIELDS: &str = "\
 With --json each line is an object. Its field event is start (version, source and destination {path, class}, destinations [{path,
