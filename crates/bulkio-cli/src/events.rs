@@ -10,7 +10,7 @@ use std::os::fd::{AsFd as _, BorrowedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use bulkio::copy::{LostRange, Phase, Progress, Start};
+use bulkio::copy::{LostRange, Phase, Progress, RescuePhase, RescueProgress, Start};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::Serialize;
 
@@ -47,6 +47,8 @@ enum Event<'a> {
         bytes_per_second: u64,
         reads_in_flight: u32,
         writes_in_flight: u32,
+        /// `None` where the copy keeps no account of areas.
+        rescue: Option<RescueOf>,
     },
     Lost {
         position: u64,
@@ -62,6 +64,20 @@ enum Event<'a> {
 struct EndOf<'a> {
     path: &'a str,
     class: &'static str,
+}
+
+#[derive(Clone, Copy, Serialize)]
+struct RescueOf {
+    phase: &'static str,
+    pass: u32,
+    failed_bytes: u64,
+}
+
+impl RescueOf {
+    const fn new(progress: &RescueProgress) -> Self {
+        let RescueProgress { phase, pass, failed_bytes } = *progress;
+        Self { phase: rescue_phase_name(phase), pass, failed_bytes }
+    }
 }
 
 /// Where events go.
@@ -124,6 +140,7 @@ impl Events {
             bytes_per_second: per_second(progress.done_bytes, progress.elapsed),
             reads_in_flight: progress.reads_in_flight,
             writes_in_flight: progress.writes_in_flight,
+            rescue: progress.rescue.as_ref().map(RescueOf::new),
         });
     }
 
@@ -199,6 +216,16 @@ const fn phase_name(phase: Phase) -> &'static str {
     }
 }
 
+const fn rescue_phase_name(phase: RescuePhase) -> &'static str {
+    match phase {
+        RescuePhase::Copying => "copying",
+        RescuePhase::Trimming => "trimming",
+        RescuePhase::Scraping => "scraping",
+        RescuePhase::Retrying => "retrying",
+        RescuePhase::Finished => "finished",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
@@ -236,6 +263,7 @@ mod tests {
                 bytes_per_second: 2,
                 reads_in_flight: 0,
                 writes_in_flight: 1,
+                rescue: None,
             },
             Event::Lost { position: 512, bytes: 4096, reason: UNREADABLE },
             Event::Warning { text: "\"careful\"\n" },
@@ -248,6 +276,21 @@ mod tests {
         }
         let lost = serde_json::to_value(&events[2]).expect("an object");
         assert_eq!(lost, json!({"event": "lost", "position": 512, "bytes": 4096, "reason": "unreadable"}));
+        let phases = [
+            RescuePhase::Copying,
+            RescuePhase::Trimming,
+            RescuePhase::Scraping,
+            RescuePhase::Retrying,
+            RescuePhase::Finished,
+        ];
+        for phase in phases {
+            let rescue = RescueOf::new(&RescueProgress { phase, pass: 2, failed_bytes: 512 });
+            let mut value = serde_json::to_value(&events[1]).expect("an object");
+            value["rescue"] = serde_json::to_value(rescue).expect("an object");
+            assert!(schema.is_valid(&value), "{value}");
+            value["rescue"]["phase"] = "asleep".into();
+            assert!(!schema.is_valid(&value), "{value}");
+        }
         for wrong in [
             json!({"event": "lost"}),
             json!({"event": "new"}),

@@ -1,9 +1,10 @@
 //! The lines of `--json`: each is as the schema says, the last is the end, and progress comes once a second.
 //!
-//! The schema is what `bulkio schema` prints. Every way in which a copy ends is here; what of them needs a disk that fails, a tape or a
-//! device with a clock is in the lab.
+//! The schema is what `bulkio schema` prints. Every way in which a copy ends is here; what of them needs a disk that fails is in `rescued`, a
+//! tape or a device with a clock in the lab.
 
 mod common;
+mod lines;
 mod support;
 
 use std::fs;
@@ -11,46 +12,9 @@ use std::path::Path;
 use std::process::Stdio;
 
 use common::{LoopDevice, storage_dir};
+use lines::{ends, valid};
 use rustix::process::Signal;
-use serde_json::Value;
-use support::{Ended, Fifo, LIMIT, PROMPT, Running, bulkio, copy, mib, pattern, within};
-
-fn schema() -> jsonschema::Validator {
-    let output = bulkio().arg("schema").output().expect("the command starts");
-    assert!(output.status.success(), "{output:?}");
-    let schema = serde_json::from_slice(&output.stdout).expect("one object");
-    jsonschema::draft202012::new(&schema).expect("a schema")
-}
-
-/// Checks every line, and returns them.
-#[track_caller]
-fn valid(text: &str, code: i32) -> Vec<Value> {
-    let schema = schema();
-    let lines: Vec<Value> = text
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in {line}")))
-        .collect();
-    for line in &lines {
-        if let Err(error) = schema.validate(line) {
-            panic!("{error} in {line}");
-        }
-    }
-    let (last, before) = lines.split_last().expect("a last line");
-    assert_eq!((&last["event"], last["exit_code"].as_i64()), (&"end".into(), Some(code.into())), "{text}");
-    assert!(before.iter().all(|line| line["event"] != "end"), "{text}");
-    let starts = lines.iter().filter(|line| line["event"] == "start").count();
-    // A second signal ends a copy that has begun, without a report.
-    assert!(starts == 1 || (starts == 0 && last["source"].is_null()), "{text}");
-    lines
-}
-
-#[track_caller]
-fn ends(ended: &Ended, code: i32, outcome: &str) -> Vec<Value> {
-    ended.exits(code);
-    let lines = valid(&ended.stdout, code);
-    assert_eq!(ended.json()["outcome"], outcome, "{ended:#?}");
-    lines
-}
+use support::{Fifo, LIMIT, PROMPT, Running, bulkio, copy, mib, pattern, within};
 
 #[test]
 fn a_copy_that_ends_well_starts_and_ends() {
@@ -139,6 +103,7 @@ fn progress_comes_once_a_second_and_a_signal_ends_it() {
     assert!(seconds[0] >= 0.9 && seconds.windows(2).all(|pair| pair[1] - pair[0] >= 0.99), "{seconds:?}");
     assert_eq!(lines[2]["done_bytes"].as_u64(), Some(1 << 20), "{ended:#?}");
     assert_eq!((&lines[2]["phase"], lines[2]["total_bytes"].is_null()), (&"copying".into(), true));
+    assert!(lines.iter().all(|line| line["rescue"].is_null()), "{ended:#?}");
 }
 
 #[test]

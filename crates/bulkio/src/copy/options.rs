@@ -227,7 +227,8 @@ pub trait Observer {
     /// Called once, when both ends are open and nothing refuses the copy any more.
     fn started(&mut self, _start: &Start<'_>) {}
 
-    /// Called with each range that could not be read, as it is found.
+    /// Called with each range that could not be read, in order of the source, when all passes are over or the copy has ended before:
+    /// until then a later pass may still read it, and [`Progress::rescue`] counts what failed so far.
     fn lost(&mut self, _range: &LostRange) {}
 
     /// Called at least every fifth of a second.

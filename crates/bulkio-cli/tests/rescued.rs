@@ -1,0 +1,94 @@
+//! A copy of a disk with bad sectors, by the command: its lines are as the schema says.
+
+#[path = "../../bulkio/tests/common/mod.rs"]
+mod common;
+#[path = "../../bulkio/tests/faulty/mod.rs"]
+mod faulty;
+mod lines;
+mod support;
+
+use std::ffi::OsStr;
+use std::fs;
+use std::path::Path;
+
+use common::storage_dir;
+use faulty::{FaultyDisk, Op, Rule};
+use lines::ends;
+use serde_json::{Value, json};
+use support::{LIMIT, Running, copy, mib, pattern, same, within};
+
+const SECTOR: usize = 512;
+
+/// The first bad bytes of the disk, and the next.
+const BAD: [std::ops::Range<usize>; 2] = [100 * SECTOR..102 * SECTOR, 5000 * SECTOR..5001 * SECTOR];
+
+/// A disk where `BAD` cannot be read.
+fn broken() -> Result<FaultyDisk, String> {
+    let disk = FaultyDisk::new(pattern(mib(4), 3), 512)?;
+    for range in BAD {
+        let range = range.start as u64..range.end as u64;
+        disk.file().add(Rule::reads().touching(range).errno(libc::ENODATA));
+    }
+    Ok(disk)
+}
+
+#[test]
+fn lost_bytes_are_lines_as_the_schema_says() {
+    let disk = or_skip!("lost_bytes_are_lines_as_the_schema_says", broken());
+    let folder = storage_dir().expect("a folder");
+    let to = folder.path().join("to");
+    let args = |what| {
+        [
+            disk.node().as_os_str(),
+            to.as_os_str(),
+            OsStr::new("--json"),
+            OsStr::new("--on-error"),
+            OsStr::new(what),
+        ]
+    };
+    for what in ["skip", "retry"] {
+        let ended = copy(args(what));
+        let lines = ends(&ended, 4, "lost");
+        let lost: Vec<&Value> = lines.iter().filter(|line| line["event"] == "lost").collect();
+        let expected = BAD.map(|range| {
+            json!({"event": "lost", "position": range.start, "bytes": range.len(), "reason": "unreadable"})
+        });
+        assert_eq!(lost, expected.iter().collect::<Vec<_>>(), "{ended:#?}");
+        let rescue = &ended.json()["rescue"];
+        assert_eq!((&rescue["lost_bytes"], &rescue["lost_ranges"]), (&json!(1536), &json!(2)), "{ended:#?}");
+        assert_eq!(rescue["lost"][1], json!({"position": BAD[1].start, "bytes": 512}), "{ended:#?}");
+        assert!(rescue["failed_reads"].as_u64().is_some_and(|reads| reads > 0), "{ended:#?}");
+        let mut expected = pattern(mib(4), 3);
+        for range in BAD {
+            expected[range].fill(0);
+        }
+        same(&fs::read(&to).expect("the destination"), &expected);
+    }
+    // Without it the copy ends there: nothing is lost, and nothing keeps account.
+    let lines = ends(&copy(args("stop")), 1, "failed");
+    assert!(lines.iter().all(|line| line["event"] != "lost" && line["rescue"].is_null()), "{lines:?}");
+}
+
+#[test]
+fn progress_says_what_a_rescue_is_doing() {
+    let disk = or_skip!("progress_says_what_a_rescue_is_doing", broken());
+    // What is tried again waits, so that there is time for a line.
+    let first = BAD[0].start as u64..BAD[0].end as u64;
+    let folder = storage_dir().expect("a folder");
+    let to = folder.path().join("to");
+    let running = {
+        let edges = Rule::reads().touching(first.clone()).after(1).hold();
+        disk.file().add(edges);
+        Running::copy([disk.node(), &to, Path::new("--json"), Path::new("--on-error"), Path::new("skip")])
+    };
+    let told = || running.stdout_so_far().contains("\"phase\":\"trimming\"").then_some(());
+    assert!(within(LIMIT, told).is_some(), "{}", running.stdout_so_far());
+    disk.file().open_gate();
+    let ended = running.wait(LIMIT);
+    let lines = ends(&ended, 4, "lost");
+    let rescue = lines.iter().find(|line| line["rescue"]["phase"] == "trimming").map(|line| &line["rescue"]);
+    let rescue = rescue.expect("a line");
+    assert_eq!(rescue["pass"], 1, "{ended:#?}");
+    assert!(rescue["failed_bytes"].as_u64().is_some_and(|bytes| bytes >= 1536), "{ended:#?}");
+    assert!(disk.file().seen().iter().any(|seen| seen.op == Op::Read && first.contains(&seen.at)));
+}
