@@ -26,8 +26,6 @@ mod verifying;
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
-
 use exit::Exit;
 use screen::Screen;
 
@@ -42,7 +40,7 @@ fn run() -> Exit {
         screen.say(&format!("bulkio: {answer}"));
         return Exit::Usage;
     }
-    let parsed = match args::Bulkio::try_parse() {
+    let parsed = match args::Bulkio::read() {
         Ok(parsed) => parsed,
         // Help and the version come as errors, too.
         Err(asked) if !asked.use_stderr() => {

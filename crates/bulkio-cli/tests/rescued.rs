@@ -1,4 +1,4 @@
-//! A copy of a disk with bad sectors, by the command: its lines are as the schema says.
+//! A copy of a disk with bad sectors, by the command: its lines are as the schema says, and flags that would do nothing are refused.
 
 #[path = "../../bulkio/tests/common/mod.rs"]
 mod common;
@@ -15,7 +15,7 @@ use common::storage_dir;
 use faulty::{FaultyDisk, Op, Rule};
 use lines::ends;
 use serde_json::{Value, json};
-use support::{LIMIT, Running, copy, mib, pattern, same, within};
+use support::{LIMIT, Running, bulkio, copy, mib, pattern, same, within};
 
 const SECTOR: usize = 512;
 
@@ -91,4 +91,36 @@ fn progress_says_what_a_rescue_is_doing() {
     assert_eq!(rescue["pass"], 1, "{ended:#?}");
     assert!(rescue["failed_bytes"].as_u64().is_some_and(|bytes| bytes >= 1536), "{ended:#?}");
     assert!(disk.file().seen().iter().any(|seen| seen.op == Op::Read && first.contains(&seen.at)));
+}
+
+#[test]
+fn flags_that_would_do_nothing_are_refused() {
+    let folder = storage_dir().expect("a folder");
+    let (from, to) = (folder.path().join("from"), folder.path().join("to"));
+    fs::write(&from, pattern(1000, 1)).expect("the source");
+    let run = |command: &str, flags: &[&str]| {
+        let mut process = bulkio();
+        process.arg(command).args([&from, &to]).args(flags);
+        process.stdin(std::process::Stdio::null()).stdout(std::process::Stdio::piped());
+        Running::start_on(process.stderr(std::process::Stdio::piped())).wait(LIMIT)
+    };
+    for (flags, says) in [
+        (&["--retries", "5"][..], "--retries 5 needs --on-error retry: --on-error stop "),
+        (&["--retries=3", "--on-error", "skip"], "--retries 3 needs --on-error retry: --on-error skip "),
+        (&["--lost", "keep"], "--lost keep needs --on-error skip or --on-error retry: --on-error stop "),
+        (&["--lost", "zero", "--reverse"], "--lost zero needs --on-error skip"),
+    ] {
+        for command in ["copy", "plan"] {
+            let ended = run(command, flags);
+            ended.exits(2).says(&["bulkio: ", says, &format!("Usage: bulkio {command}")]);
+            assert!(ended.stdout.is_empty() && !to.exists(), "{ended:#?}");
+        }
+    }
+    for flags in [
+        &["--on-error", "retry", "--retries", "5", "--lost", "keep"][..],
+        &["--on-error", "skip", "--lost", "zero"],
+        &["--on-error", "stop"],
+    ] {
+        run("copy", flags).exits(0);
+    }
 }

@@ -18,7 +18,8 @@ pub(crate) use verify::Verify;
 use std::path::{Path, PathBuf};
 
 use bulkio::copy::{CopyOptions, DirectMode, End, EngineChoice, Setting, TapeCopy, TapeFiles};
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 use crate::{exit, size};
@@ -36,6 +37,29 @@ use stream::StreamFlags;
 pub(crate) struct Bulkio {
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+impl Bulkio {
+    /// Reads the command line.
+    ///
+    /// # Errors
+    /// What is wrong with it; help and the version, too.
+    pub(crate) fn read() -> Result<Self, clap::Error> {
+        let parsed = Self::try_parse()?;
+        let (name, copy) = match &parsed.command {
+            Command::Copy(copy) => ("copy", copy),
+            Command::Plan(copy) => ("plan", copy),
+            _ => return Ok(parsed),
+        };
+        let Err(why) = copy.rescue.check() else { return Ok(parsed) };
+        let mut all = Self::command();
+        // So that the usage that is shown has the whole name.
+        all.build();
+        Err(match all.find_subcommand_mut(name) {
+            Some(command) => command.error(ErrorKind::MissingRequiredArgument, why),
+            None => Self::command().error(ErrorKind::MissingRequiredArgument, why),
+        })
+    }
 }
 
 #[derive(Subcommand, Debug)]
@@ -489,6 +513,6 @@ mod tests {
 
     #[test]
     fn the_table_of_flags_is_consistent() {
-        <Bulkio as clap::CommandFactory>::command().debug_assert();
+        Bulkio::command().debug_assert();
     }
 }

@@ -13,15 +13,15 @@ pub(super) struct RescueFlags {
     /// try those again at the end)
     #[arg(long, value_enum, value_name = "WHAT", default_value_t = OnError::Stop)]
     on_error: OnError,
-    /// How often bad blocks are tried again
-    #[arg(long, value_name = "N", default_value_t = 3)]
-    retries: u32,
+    /// How often --on-error retry tries bad blocks again; 3 times without this
+    #[arg(long, value_name = "N")]
+    retries: Option<u32>,
     /// Read from the end to the start first
     #[arg(long)]
     reverse: bool,
-    /// What DST gets where SRC cannot be read: zeros, or what it has
-    #[arg(long, value_enum, value_name = "WHAT", default_value_t = Lost::Zero)]
-    lost: Lost,
+    /// What DST gets where --on-error skip or retry finds that SRC cannot be read: zeros, as without this, or what it has
+    #[arg(long, value_enum, value_name = "WHAT")]
+    lost: Option<Lost>,
     /// Keep a map of what is copied and what is bad, in the format of GNU ddrescue
     #[arg(long, value_name = "FILE")]
     map: Option<PathBuf>,
@@ -44,18 +44,41 @@ enum Lost {
 }
 
 impl RescueFlags {
+    /// Refuses flags that would do nothing.
+    pub(super) fn check(&self) -> Result<(), String> {
+        let on_error = name(self.on_error);
+        if let Some(retries) = self.retries
+            && self.on_error != OnError::Retry
+        {
+            return Err(format!(
+                "--retries {retries} needs --on-error retry: --on-error {on_error} tries no block again"
+            ));
+        }
+        if let Some(lost) = self.lost
+            && self.on_error == OnError::Stop
+        {
+            return Err(format!(
+                "--lost {} needs --on-error skip or --on-error retry: --on-error {on_error} ends the copy where the source cannot be read",
+                name(lost)
+            ));
+        }
+        Ok(())
+    }
+
     pub(super) fn options(&self) -> RescueOptions {
+        let defaults = RescueOptions::default();
         RescueOptions {
             on_error: match self.on_error {
                 OnError::Stop => copy::OnError::Stop,
                 OnError::Skip => copy::OnError::Skip,
                 OnError::Retry => copy::OnError::Retry,
             },
-            retries: self.retries,
+            retries: self.retries.unwrap_or(defaults.retries),
             reverse: self.reverse,
             lost: match self.lost {
-                Lost::Zero => copy::LostBytes::Zero,
-                Lost::Keep => copy::LostBytes::Keep,
+                None => defaults.lost,
+                Some(Lost::Zero) => copy::LostBytes::Zero,
+                Some(Lost::Keep) => copy::LostBytes::Keep,
             },
             map: self.map.as_ref().map(|path| MapOptions {
                 path: path.clone(),
@@ -65,6 +88,11 @@ impl RescueFlags {
             }),
         }
     }
+}
+
+/// The name of a value, as it is written behind its flag.
+fn name(value: impl ValueEnum) -> String {
+    value.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
 }
 
 /// The words of the command, for who reads the map.
