@@ -98,6 +98,29 @@ fn a_copy_that_was_stopped_is_gone_on_with() {
     assert!(!report.interrupted && patient.image() == zeroed(&[sectors(1000, 2)]));
 }
 
+/// A map that was finished, of a part or without retries, is not finished for who wants more: a stop before anything was read interrupts that.
+#[test]
+fn a_stop_of_what_was_finished_before_is_an_interruption() {
+    const NAME: &str = "maps::a_stop_of_what_was_finished_before_is_an_interruption";
+    let bad = [sectors(1000, 2)];
+    let patient = or_skip!(NAME, Patient::new(512, &bad));
+    let part = |resume| CopyOptions { count: Some(1 << 20), ..patient.with_map(skip_errors(), resume) };
+    patient.copy(&part(false)).unwrap();
+    let stopped = |options: &CopyOptions| {
+        assert_eq!(patient.map().stands().0, RescuePhase::Finished);
+        let (from, to) = (End::Path(patient.disk.node()), patient.path("image"));
+        copy(from, End::Path(&to), options, &mut StopAt(0)).unwrap().interrupted
+    };
+    // Nothing is left of this part.
+    assert!(!stopped(&part(true)));
+    assert!(stopped(&patient.with_map(skip_errors(), true)));
+    patient.copy(&patient.with_map(skip_errors(), true)).unwrap();
+    assert!(!stopped(&patient.with_map(skip_errors(), true)));
+    assert!(stopped(&patient.with_map(retry_errors(1), true)));
+    let report = patient.copy(&patient.with_map(retry_errors(1), true)).unwrap();
+    assert_eq!((lost(&report).as_slice(), report.interrupted), (&bad[..], false));
+}
+
 /// A device that is away fails every read. That is not the medium's fault: when it is back, all of it is read.
 #[test]
 fn a_device_that_went_away_and_came_back_is_read_whole() {

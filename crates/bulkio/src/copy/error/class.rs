@@ -54,6 +54,7 @@ impl CopyError {
             | Self::MapItself { .. }
             | Self::MapLong { .. }
             | Self::MapAhead { .. }
+            | Self::MapOther { .. }
             | Self::Memory { .. } => FailureClass::Refused,
             _ => FailureClass::Failed,
         }

@@ -525,6 +525,19 @@ pub enum CopyError {
         /// Bytes that it has.
         found: u64,
     },
+    /// A map says of itself that it is of another copy.
+    #[error(
+        "the map {} is of a copy {said}, and this one is {given}: nothing was written. If it is the same copy all the same, take the line that begins \
+         with `# bulkio:` out of the map", .path.display()
+    )]
+    MapOther {
+        /// The map.
+        path: PathBuf,
+        /// What differs, as the map says it.
+        said: String,
+        /// The same, as it is now.
+        given: String,
+    },
     /// A map says what is durable.
     #[error(
         "--map needs a destination that is made durable, since who goes on relies on it; leave --no-sync out"

@@ -5,7 +5,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-use super::{AREAS_MAX, MapTextError, RecoveryMap};
+use super::{AREAS_MAX, MapEnds, MapTextError, RecoveryMap};
 
 /// Longest text that is read: what [`AREAS_MAX`] areas take, with room for comments.
 const TEXT_LEN_MAX: u64 = AREAS_MAX as u64 * 64;
@@ -72,7 +72,12 @@ pub(in crate::copy) struct MapFile {
     folder: PathBuf,
     name: OsString,
     command: String,
+    /// The ends that it is of, where they are known.
+    ends: Option<MapEnds>,
 }
+
+/// A map that was read, and the ends that it says it is of.
+type Found = (RecoveryMap, Option<MapEnds>);
 
 impl MapFile {
     /// Opens the place of a map; `command` goes to its header. The map itself, if it is there: it must be with `resume`, and must not be
@@ -81,7 +86,7 @@ impl MapFile {
         path: &Path,
         resume: bool,
         command: &str,
-    ) -> Result<(Self, Option<RecoveryMap>), MapFileError> {
+    ) -> Result<(Self, Option<Found>), MapFileError> {
         // A link stays one.
         let place = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
         let found = match fs::metadata(&place) {
@@ -100,12 +105,26 @@ impl MapFile {
             Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
             _ => PathBuf::from("."),
         };
-        let file = Self { folder, name, path: place, command: command.to_owned() };
+        let file = Self { folder, name, path: place, command: command.to_owned(), ends: None };
         Ok((file, map))
     }
 
     pub(in crate::copy) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// From now on the map says which ends it is of.
+    pub(in crate::copy) fn name_ends(&mut self, ends: MapEnds) {
+        self.ends = Some(ends);
+    }
+
+    /// The text of a map, with the comment about its ends behind the first line, which says whose map it is.
+    fn text_of(&self, map: &RecoveryMap) -> String {
+        let text = map.to_text(&self.command);
+        match (&self.ends, text.split_once('\n')) {
+            (Some(ends), Some((first, rest))) => format!("{first}\n{}\n{rest}", ends.to_line()),
+            _ => text,
+        }
     }
 
     /// Writes the map, durably, in place of the one that is there.
@@ -115,7 +134,7 @@ impl MapFile {
             move |why| MapFileError::Write { path, operation, why }
         };
         let (mut file, beside) = self.make().map_err(failed("making a new one beside it"))?;
-        let text = map.to_text(&self.command);
+        let text = self.text_of(map);
         let written = file.write_all(text.as_bytes()).map_err(failed("writing a new one beside it"));
         let durable = written.and_then(|()| file.sync_all().map_err(failed("making a new one durable")));
         let moved = durable.and_then(|()| {
@@ -148,7 +167,7 @@ impl MapFile {
     }
 }
 
-fn read(path: &Path) -> Result<RecoveryMap, MapFileError> {
+fn read(path: &Path) -> Result<Found, MapFileError> {
     let failed = |why| MapFileError::Read { path: path.to_owned(), why };
     let mut text = String::new();
     let file = File::open(path).map_err(failed)?;
@@ -156,13 +175,16 @@ fn read(path: &Path) -> Result<RecoveryMap, MapFileError> {
     if u64::try_from(text.len()).unwrap_or(u64::MAX) > TEXT_LEN_MAX {
         return Err(MapFileError::Long { path: path.to_owned(), max: TEXT_LEN_MAX });
     }
-    RecoveryMap::from_text(&text).map_err(|why| MapFileError::Text { path: path.to_owned(), why })
+    let map = RecoveryMap::from_text(&text);
+    let map = map.map_err(|why| MapFileError::Text { path: path.to_owned(), why })?;
+    Ok((map, MapEnds::in_text(&text)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::copy::AreaStatus;
+    use crate::copy::map::MapEnd;
 
     #[test]
     fn a_map_is_kept_and_read_again() {
@@ -175,8 +197,19 @@ mod tests {
             map.set(0..good, AreaStatus::Good);
             file.save(&map).expect("saved");
         }
+        let (mut file, read) = MapFile::open(&path, true, "a command").expect("the map");
+        assert_eq!(read, Some((map.clone(), None)));
+        // Only a comment comes to it.
+        let ends = MapEnds { skip: 1, seek: 2, source: MapEnd::File, destination: MapEnd::File };
+        file.name_ends(ends.clone());
+        let lines = || fs::read_to_string(&path).expect("the map").lines().map(str::to_owned).collect();
+        let mut before: Vec<String> = lines();
+        file.save(&map).expect("saved");
+        before.insert(1, ends.to_line());
+        let after: Vec<String> = lines();
+        assert_eq!(after, before);
         let (_, read) = MapFile::open(&path, true, "a command").expect("the map");
-        assert_eq!(read, Some(map));
+        assert_eq!(read, Some((map, Some(ends))));
         assert_eq!(fs::read_dir(folder.path()).expect("the folder").count(), 1);
         let error = MapFile::open(&path, false, "").expect_err("it exists").to_string();
         assert!(error.contains("exists: go on from it (--resume)"), "{error}");

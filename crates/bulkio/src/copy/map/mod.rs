@@ -1,9 +1,10 @@
 //! [`RecoveryMap`]: which parts of a source are copied, which cannot be read, and which are still to be tried.
 //!
 //! The map covers the source from its first byte on, without a gap, in areas of one status each. `text` reads and writes it as
-//! GNU ddrescue's mapfile, so that either program goes on where the other ended; `file` keeps it on disk. Nothing is read from a device
-//! here.
+//! GNU ddrescue's mapfile, so that either program goes on where the other ended; `ends` is a comment of our own, which says which ends it is of; `file`
+//! keeps it on disk. Nothing is read from a device here.
 
+mod ends;
 mod file;
 mod text;
 
@@ -11,6 +12,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
 
+pub(super) use ends::{MapEnd, MapEnds};
 pub(super) use file::MapFile;
 pub use file::MapFileError;
 pub use text::MapTextError;

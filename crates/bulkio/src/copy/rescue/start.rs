@@ -1,15 +1,18 @@
 //! Before a rescue: does it go with these ends, and does the map fit them?
 
 use std::fs;
+use std::ops::Range;
+use std::os::fd::AsFd as _;
 use std::os::unix::fs::MetadataExt;
 
 use super::saving::Saver;
-use super::{OnError, Rescue};
+use super::{OnError, Rescue, RescueOptions};
 use crate::copy::ends::Ends;
 use crate::copy::geometry::lcm;
-use crate::copy::map::{AreaStatus, MapFile, RecoveryMap};
+use crate::copy::map::{AreaStatus, MapEnd, MapEnds, MapFile, RecoveryMap, RescuePhase};
 use crate::copy::{CopyError, CopyOptions, Side};
 use crate::device::Device;
+use crate::device::guard::Identity;
 use scatterlist::LimitId;
 
 /// The longest block that is read by itself where the device says a longer one.
@@ -41,15 +44,19 @@ impl Rescue {
         let mut map = RecoveryMap::new(held);
         let mut saver = None;
         if let Some(wanted) = &options.rescue.map {
-            let (file, found) = MapFile::open(&wanted.path, wanted.resume, &wanted.command)?;
+            let (mut file, found) = MapFile::open(&wanted.path, wanted.resume, &wanted.command)?;
             for end in [&ends.source, destination] {
                 refuse_itself(&file, &**end)?;
             }
-            if let Some(found) = found {
+            let now = map_ends(ends, options);
+            if let Some((found, said)) = found {
                 check_fits(&found, &file, ends, options)?;
+                check_ends(&found, said.as_ref(), &now, &file)?;
                 map = found;
                 map.grow(held);
+                go_on(&mut map, &range, &options.rescue);
             }
+            file.name_ends(now);
             file.save(&map)?;
             saver = Some(Saver::new(file, wanted.every));
         }
@@ -73,6 +80,21 @@ impl Rescue {
     }
 }
 
+/// A map that was finished, and has something left that is to be tried now, is finished no more: a stop from now on interrupts something.
+fn go_on(map: &mut RecoveryMap, range: &Range<u64>, wanted: &RescueOptions) {
+    let (phase, _, position) = map.stands();
+    let is_left = |status| match status {
+        AreaStatus::Good => false,
+        AreaStatus::Bad => wanted.on_error != OnError::Skip,
+        AreaStatus::Untried | AreaStatus::Untrimmed | AreaStatus::Unscraped => true,
+    };
+    let is_within = |area: &Range<u64>| area.start < range.end && area.end > range.start;
+    if phase == RescuePhase::Finished && map.areas().any(|(area, status)| is_left(status) && is_within(&area))
+    {
+        map.stand(RescuePhase::Copying, 1, position);
+    }
+}
+
 /// The least that is read by itself: the physical block, where it is known.
 fn block_len(ends: &Ends) -> u64 {
     let block = ends.geometry.block();
@@ -89,6 +111,35 @@ fn refuse_itself(file: &MapFile, end: &dyn Device) -> Result<(), CopyError> {
         return Err(CopyError::MapItself { path: file.path().to_owned() });
     }
     Ok(())
+}
+
+/// What a map says about its ends.
+fn map_ends(ends: &Ends, options: &CopyOptions) -> MapEnds {
+    let end = |device: &dyn Device| {
+        if !device.class().is_disk() {
+            return MapEnd::File;
+        }
+        let node = device.routes().buffered().as_fd();
+        let start = Identity::partition_start_bytes(node).unwrap_or(0);
+        MapEnd::disk(device.len_bytes().unwrap_or(0), start, &Identity::of(node).serials)
+    };
+    let (source, destination) = (end(&*ends.source), end(&*ends.destinations.first().device));
+    MapEnds { skip: options.skip, seek: options.seek, source, destination }
+}
+
+/// What is left of a copy, written to another disk or to another place, would be a part without the rest. A map that does not say which ends it is of
+/// (another program wrote it) is taken as it is.
+fn check_ends(
+    map: &RecoveryMap,
+    said: Option<&MapEnds>,
+    now: &MapEnds,
+    file: &MapFile,
+) -> Result<(), CopyError> {
+    let is_copied = map.areas_of(AreaStatus::Good).next().is_some();
+    match said.and_then(|said| said.differs(now, is_copied)) {
+        Some((said, given)) => Err(CopyError::MapOther { path: file.path().to_owned(), said, given }),
+        None => Ok(()),
+    }
 }
 
 /// A map of another source, or one that says more of the destination than is there, would end in an image with holes.

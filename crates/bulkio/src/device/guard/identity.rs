@@ -50,6 +50,16 @@ impl Identity {
         }
     }
 
+    /// Returns where an open block device starts on its disk, if it is a partition.
+    pub(crate) fn partition_start_bytes(fd: BorrowedFd<'_>) -> Option<u64> {
+        let statx = rustix::fs::statx(fd, "", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS).ok()?;
+        if FileType::from_raw_mode(statx.stx_mode.into()) != FileType::BlockDevice {
+            return None;
+        }
+        let number = DeviceNumber { major: statx.stx_rdev_major, minor: statx.stx_rdev_minor };
+        BlockFolder::find(&Host::default(), number)?.partition_span().map(|span| span.start_bytes)
+    }
+
     fn of_block(host: &Host, number: DeviceNumber) -> Self {
         let folder = BlockFolder::find(host, number).map(|folder| folder.disk());
         folder.map_or_else(Self::default, |folder| Self::read(folder.folder()))
