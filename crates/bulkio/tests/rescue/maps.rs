@@ -8,9 +8,11 @@ use bulkio::copy::{
     RescuePhase, copy,
 };
 
-use crate::faulty::Rule;
+use crate::faulty::{Op, Rule, Seen};
 use crate::or_skip;
-use crate::support::{LEN, Patient, areas, content, lost, retry_errors, sectors, skip_errors, with, zeroed};
+use crate::support::{
+    LEN, Patient, SECTOR, areas, content, lost, retry_errors, sectors, skip_errors, with, zeroed,
+};
 
 #[test]
 fn the_map_says_what_is_copied_and_what_is_bad() {
@@ -139,6 +141,38 @@ fn a_device_that_went_away_and_came_back_is_read_whole() {
     file.clear_rules();
     patient.break_at(&bad);
     let report = patient.copy(&small(patient.with_map(skip_errors(), true))).unwrap();
+    assert_eq!(lost(&report), bad);
+    assert!(patient.image() == zeroed(&bad));
+}
+
+/// A device that goes away when fewer blocks are left than raise a doubt.
+#[test]
+fn a_device_that_goes_away_at_the_end_has_no_more_bad_blocks() {
+    const NAME: &str = "maps::a_device_that_goes_away_at_the_end_has_no_more_bad_blocks";
+    // Between them lie seven that are good, and are read by themselves at last.
+    let bad = [sectors(4660, 1), sectors(4668, 1)];
+    let one = |options| CopyOptions { block_len: (32 << 10).into(), depth: 1.into(), ..options };
+    let healthy = or_skip!(NAME, Patient::new(512, &bad));
+    let _ = healthy.disk.file().take_seen();
+    healthy.copy(&one(healthy.with_map(skip_errors(), false))).unwrap();
+    let seen = healthy.disk.file().take_seen();
+    let is_scraped = |seen: &Seen| (seen.op, seen.at, seen.len) == (Op::Read, 4661 * SECTOR, SECTOR);
+    let before = seen.iter().position(is_scraped).unwrap();
+
+    let patient = or_skip!(NAME, Patient::new(512, &[]));
+    let file = patient.disk.file();
+    file.add(Rule::reads().after(before as u64).errno(libc::EIO));
+    patient.break_at(&bad);
+    let failure = patient.copy(&one(patient.with_map(skip_errors(), false))).unwrap_err();
+    let CopyError::SourceGone { failures, .. } = failure.error else { panic!("{failure}") };
+    assert!((7..16).contains(&failures), "{failures}");
+    let map = patient.map();
+    assert_eq!(map.status_at(4660 * SECTOR), Some(AreaStatus::Bad));
+    assert_eq!(map.status_at(4661 * SECTOR), Some(AreaStatus::Untried), "{map:?}");
+    assert!(map.bytes_of(AreaStatus::Bad) <= 2 * SECTOR, "{map:?}");
+    file.clear_rules();
+    patient.break_at(&bad);
+    let report = patient.copy(&one(patient.with_map(skip_errors(), true))).unwrap();
     assert_eq!(lost(&report), bad);
     assert!(patient.image() == zeroed(&bad));
 }

@@ -4,7 +4,8 @@ use std::fs;
 use std::ops::Range;
 
 use bulkio::copy::{
-    CopyError, CopyOptions, End, EngineChoice, LostBytes, OnError, RescueOptions, Side, Silent, copy,
+    AreaStatus, CopyError, CopyOptions, End, EngineChoice, LostBytes, OnError, RescueOptions, Side, Silent,
+    copy,
 };
 
 use crate::common::{LoopDevice, Mounted};
@@ -119,12 +120,61 @@ fn errors_that_go_away_are_healed_by_retries() {
 fn a_source_that_cannot_be_read_at_all_is_an_error() {
     const NAME: &str = "passes::a_source_that_cannot_be_read_at_all_is_an_error";
     let patient = or_skip!(NAME, Patient::new(512, &[sectors(0, LEN as u64 / 512)]));
-    let count = Some(64 << 10);
+    // Fewer reads than raise a doubt.
+    let count = Some(4 << 10);
     let failure = patient.copy(&CopyOptions { count, ..with(skip_errors()) }).unwrap_err();
     assert!(matches!(failure.error, CopyError::Transfer { side: Side::Source, .. }), "{failure}");
     // It may be a cable: who goes on tries everything again.
     let rescue = failure.report.unwrap().rescue.unwrap();
-    assert_eq!((rescue.lost_bytes, rescue.untried_bytes), (0, 64 << 10));
+    assert_eq!((rescue.lost_bytes, rescue.untried_bytes), (0, 4 << 10));
+}
+
+/// A drive that opens and fails every read is not worked through block by block.
+#[test]
+fn a_source_that_fails_everywhere_is_asked_a_few_times() {
+    const NAME: &str = "passes::a_source_that_fails_everywhere_is_asked_a_few_times";
+    for (count, reverse) in [(LEN as u64, false), (LEN as u64, true), (64 << 10, false)] {
+        let patient = or_skip!(NAME, Patient::new(512, &[sectors(0, LEN as u64 / 512)]));
+        let rescue = RescueOptions { reverse, ..retry_errors(3) };
+        let options = CopyOptions { count: Some(count), ..small(patient.with_map(rescue, false)) };
+        let _ = patient.disk.file().take_seen();
+        let failure = patient.copy(&options).unwrap_err();
+        let CopyError::SourceUnreadable { failures: 16, blocks: 16, .. } = failure.error else {
+            panic!("{failure}")
+        };
+        let text = failure.to_string();
+        assert!(text.contains("16 reads in a row failed, and so did 16 blocks all over the range"), "{text}");
+        let reads = patient.disk.file().take_seen().len();
+        assert!((32..64).contains(&reads), "{reads}");
+        let rescue = failure.report.unwrap().rescue.unwrap();
+        assert_eq!((rescue.lost_bytes, rescue.untried_bytes), (0, count));
+        // Who goes on tries everything again.
+        assert_eq!(patient.map().bytes_of(AreaStatus::Untried), LEN as u64);
+        patient.disk.file().clear_rules();
+        let report =
+            patient.copy(&CopyOptions { count: None, ..small(patient.with_map(skip_errors(), true)) });
+        assert_eq!((report.unwrap().bytes, patient.image() == content()), (LEN as u64, true));
+    }
+}
+
+/// Many reads fail before the first is good: that something is good is found by blocks all over the disk.
+#[test]
+fn a_disk_that_is_bad_for_long_is_rescued_behind_that() {
+    const NAME: &str = "passes::a_disk_that_is_bad_for_long_is_rescued_behind_that";
+    // At the end, at the start, and all but one sixteenth in the middle.
+    for bad in
+        [vec![sectors(0, 6144)], vec![sectors(2048, 6144)], vec![sectors(0, 3904), sectors(4416, 3776)]]
+    {
+        let patient = or_skip!(NAME, Patient::new(512, &bad));
+        let report = patient.copy(&small(with(skip_errors()))).unwrap();
+        assert_eq!(lost(&report), bad);
+        assert!(patient.image() == zeroed(&bad), "{bad:?}");
+    }
+}
+
+/// Reads of 32 KiB: sixteen are an eighth of the disk.
+fn small(options: CopyOptions) -> CopyOptions {
+    CopyOptions { block_len: (32 << 10).into(), depth: 2.into(), ..options }
 }
 
 /// A write that fails is no bad block of the source.

@@ -45,6 +45,17 @@ impl CopyError {
         Self::SourceGone { path: source.path().to_owned(), at, failures, status, meaning }
     }
 
+    /// Makes the error of a source of which `failures` reads in a row failed, and then `blocks` all over the range.
+    pub(in crate::copy) fn source_unreadable(
+        source: &dyn Device,
+        failures: usize,
+        blocks: usize,
+        status: Status,
+    ) -> Self {
+        let meaning = words::meaning(source, status);
+        Self::SourceUnreadable { path: source.path().to_owned(), failures, blocks, status, meaning }
+    }
+
     /// Makes the error of a transfer of `len` bytes from byte `at` of a side on.
     pub(in crate::copy) fn transfer(
         side: Side,

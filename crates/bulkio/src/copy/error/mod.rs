@@ -571,6 +571,23 @@ pub enum CopyError {
         /// What a status of the device itself means, in words.
         meaning: Option<String>,
     },
+    /// Nothing of the source can be read.
+    #[error(
+        "nothing of {} can be read: {failures} reads in a row failed, and so did {blocks} blocks all over the range ({}). Where some part of it is known \
+         to be good, copy that (--skip, --count)", .path.display(), Meaning(*.status, .meaning.as_deref())
+    )]
+    SourceUnreadable {
+        /// The source.
+        path: PathBuf,
+        /// Reads that failed in a row.
+        failures: usize,
+        /// Blocks that were tried after that.
+        blocks: usize,
+        /// How the last failed.
+        status: Status,
+        /// What a status of the device itself means, in words.
+        meaning: Option<String>,
+    },
     /// A transfer could not be planned or submitted.
     #[error("{side} {}: {why}", .path.display())]
     Submit {

@@ -2,9 +2,11 @@
 //! those are, and can be ended at any moment and gone on with.
 //!
 //! [`Rescue`] is the account. `start` opens the map and checks that it fits both ends; `passes` decide what is read next: long reads of
-//! everything first, then the edges of what failed, then single blocks, then those again; `piece` moves one piece; `saving` keeps the map on
+//! everything first, then the edges of what failed, then single blocks, then those again; `piece` moves one piece; `doubt` asks whether
+//! the source answers at all; `saving` keeps the map on
 //! disk, which never says that a byte is copied before it is durable; `fill` zeroes what is lost.
 
+mod doubt;
 mod fill;
 mod options;
 mod passes;
@@ -41,6 +43,8 @@ pub(super) struct Rescue {
     saver: Option<Saver>,
     /// What failed since a read succeeded.
     suspects: Vec<Range<u64>>,
+    /// A block that could be read when the device was asked last, in bytes of the copied range.
+    answered: Option<Range<u64>>,
     /// What the first pass leaves out behind the next failure.
     leave_out: u64,
     resumed_bytes: u64,
@@ -122,11 +126,6 @@ impl Rescue {
         self.skips && (is_passing || device.is_bad_block(status))
     }
 
-    /// Says whether so much has failed in a row that the device must be asked whether it answers.
-    pub(super) fn doubts(&self) -> bool {
-        self.suspects.len() >= FAILURES_MAX
-    }
-
     /// What has one of these statuses is to be tried again from the beginning.
     fn reset(&mut self, statuses: &[AreaStatus]) {
         for status in statuses {
@@ -146,14 +145,6 @@ impl Rescue {
                 self.map.set(rest, AreaStatus::Unscraped);
             }
         }
-    }
-
-    /// Blocks that could be read, from the last, the first and an area in the middle: a device of which all fail is gone.
-    fn witnesses(&self) -> Vec<Range<u64>> {
-        let good = self.areas_of(AreaStatus::Good);
-        let places = [good.last(), good.first(), good.get(good.len() / 2)];
-        let block = |area: &Range<u64>| area.start..area.end.min(area.start.saturating_add(self.block_len));
-        places.into_iter().flatten().map(block).collect()
     }
 
     /// Says whether the map has as many areas as one that is read may have.

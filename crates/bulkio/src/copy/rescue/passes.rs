@@ -7,10 +7,8 @@
 
 use std::ops::Range;
 
-use rustix::fs::{Advice, fadvise};
-
 use super::piece::Tried;
-use super::{AreaStatus, FAILURES_MAX, OnError};
+use super::{AreaStatus, OnError};
 use crate::copy::map::RescuePhase;
 use crate::copy::options::{CopyOptions, Observer};
 use crate::copy::pipeline::Pipeline;
@@ -116,7 +114,7 @@ impl Pipeline<'_> {
                 return false;
             }
             if self.feed.is_empty() {
-                return true;
+                return self.answers_at_end(observer);
             }
         }
     }
@@ -139,7 +137,7 @@ impl Pipeline<'_> {
             }
             self.with_rescue(|rescue| rescue.trimmed(&area));
         }
-        true
+        self.answers_at_end(observer)
     }
 
     /// Says whether byte `at` of the range is known to be bad or to lie between bad edges.
@@ -234,43 +232,7 @@ impl Pipeline<'_> {
                 take(&mut rest, &piece, way);
             }
         }
-        true
-    }
-
-    /// Asks a device of which much failed in a row whether it answers: a block that could be read must be readable. Says whether to go on.
-    pub(super) fn answers_if_doubted(&mut self, observer: &mut dyn Observer) -> bool {
-        let Some(rescue) = self.state.rescue.as_ref().filter(|rescue| rescue.doubts()) else { return true };
-        let mut refused = None;
-        for block in rescue.witnesses() {
-            self.forget_cached(&block);
-            let Some((_, outcome)) = self.read_piece(&block, observer) else { return false };
-            match outcome.fault {
-                None => {
-                    refused = None;
-                    break;
-                }
-                Some(fault) => refused = Some((block, fault.status)),
-            }
-        }
-        let Some((block, status)) = refused else {
-            // It answers; or nothing could be read so far, so nothing can tell, and what is left is tried all the same.
-            self.with_rescue(|rescue| rescue.suspects.clear());
-            return true;
-        };
-        let source = &*self.ends.source;
-        let at = self.ends.geometry.skip.saturating_add(block.start);
-        self.state.fail(block.start, CopyError::source_gone(source, at, FAILURES_MAX, status));
-        false
-    }
-
-    /// Drops what the page cache holds of a block, which would answer for a device that is gone.
-    fn forget_cached(&self, block: &Range<u64>) {
-        if self.read_bounce.is_some() {
-            let at = self.ends.geometry.skip.saturating_add(block.start);
-            let len = std::num::NonZeroU64::new(block.end.saturating_sub(block.start));
-            // It is a wish; at worst the question is asked in vain.
-            let _ = fadvise(self.ends.source.routes().buffered(), at, len, Advice::DontNeed);
-        }
+        self.answers_at_end(observer)
     }
 
     /// The copy ends early. What a device that went away could not read is not the medium's fault, and is tried again by who goes on.
@@ -281,6 +243,9 @@ impl Pipeline<'_> {
         );
         if is_reading {
             self.with_rescue(super::Rescue::acquit);
+        }
+        if let Some(CopyError::SourceUnreadable { .. }) = self.state.first_error() {
+            self.forget_failures();
         }
     }
 
@@ -293,10 +258,15 @@ impl Pipeline<'_> {
         let len = failed.end.saturating_sub(failed.start);
         let error = CopyError::transfer(Side::Source, &*self.ends.source, failed.start, len, status);
         self.state.fail(0, error);
-        // Perhaps it is not the medium at all: who goes on tries everything again.
+        self.forget_failures();
+    }
+
+    /// Nothing was read, so perhaps it is not the medium at all: who goes on tries everything again.
+    fn forget_failures(&mut self) {
         self.with_rescue(|rescue| {
             rescue.reset(&[AreaStatus::Untrimmed, AreaStatus::Unscraped, AreaStatus::Bad]);
-            rescue.stand(RescuePhase::Copying, 1, failed.start);
+            let first = rescue.first_failure.as_ref().map_or(rescue.range.start, |(failed, _)| failed.start);
+            rescue.stand(RescuePhase::Copying, 1, first);
         });
     }
 }

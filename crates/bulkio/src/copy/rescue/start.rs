@@ -66,6 +66,7 @@ impl Rescue {
             skips: options.rescue.on_error != OnError::Stop,
             saver,
             suspects: Vec::new(),
+            answered: None,
             leave_out: 0,
             resumed_bytes: 0,
             zeroed_bytes: 0,
