@@ -41,6 +41,8 @@ pub(super) struct Rescue {
     /// Whether what cannot be read is gone around.
     skips: bool,
     saver: Option<Saver>,
+    /// Whether something was done since a save began.
+    has_news: bool,
     /// What failed since a read succeeded.
     suspects: Vec<Range<u64>>,
     /// A block that could be read when the device was asked last, in bytes of the copied range.
@@ -94,12 +96,14 @@ impl Rescue {
             self.healed_bytes = self.healed_bytes.saturating_add(range.end.saturating_sub(range.start));
         }
         self.map.set(range, AreaStatus::Good);
+        self.has_news = true;
     }
 
     /// Records that a part that was taken for written is not.
     pub(super) fn unwrote(&mut self, range: &Range<u64>) {
         let range = self.of_source(range);
         self.map.set(range, AreaStatus::Untried);
+        self.has_news = true;
     }
 
     /// Records a read that brought all it was asked for.
@@ -115,6 +119,7 @@ impl Rescue {
         self.first_failure.get_or_insert_with(|| (range.clone(), status));
         self.suspects.push(range.clone());
         self.map.set(range, as_what);
+        self.has_news = true;
     }
 
     /// Says whether a read that failed so is gone around.
@@ -206,5 +211,6 @@ impl Rescue {
     /// Notes what is done from now on.
     fn stand(&mut self, phase: RescuePhase, pass: u32, position: u64) {
         self.map.stand(phase, pass, position);
+        self.has_news = true;
     }
 }

@@ -36,7 +36,8 @@ pub struct MapOptions {
     pub resume: bool,
     /// What its header says about where it is from: the command line.
     pub command: String,
-    /// How often it is saved at most; each time, the destination is flushed.
+    /// How often it is saved at most; each time, the destination is flushed. That may take a twentieth of the time, and with zero all of it: then it is
+    /// saved whenever something is done.
     pub every: Duration,
 }
 

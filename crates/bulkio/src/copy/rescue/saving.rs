@@ -1,7 +1,7 @@
 //! The map on disk, while the copy runs.
 //!
 //! A map says of a byte that it is copied only when it is durable: the destination is flushed with the account as it stood before, and that account
-//! is written when the flush is done. The bounds are a second of work, and a twentieth of the time for saving.
+//! is written when the flush is done. The bounds are a second of work, and a twentieth of the time for saving; who wants no second has no bound on either.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -41,8 +41,8 @@ impl Saver {
     }
 
     fn is_due(&self) -> bool {
-        self.flushing.is_none()
-            && self.saved.elapsed() >= self.every.max(self.took.saturating_mul(SAVE_SHARE))
+        let wait = self.every.max(self.took.saturating_mul(SAVE_SHARE));
+        self.flushing.is_none() && (self.every.is_zero() || self.saved.elapsed() >= wait)
     }
 
     fn save(&mut self, map: RecoveryMap, since: Instant) -> Result<(), MapFileError> {
@@ -74,17 +74,18 @@ impl Pipeline<'_> {
     pub(in crate::copy) fn save_if_due(&mut self) {
         let Some(rescue) = &self.state.rescue else { return };
         // What comes after a failed flush may succeed, and says nothing about what was lost.
-        let is_due = rescue.saver.as_ref().is_some_and(Saver::is_due) && !rescue.flush_failed;
-        if !is_due || self.state.ends() {
+        let is_due = rescue.has_news && rescue.saver.as_ref().is_some_and(Saver::is_due);
+        if !is_due || rescue.flush_failed || self.state.ends() {
             return;
         }
         let settled = (self.settled_map(rescue), Instant::now());
         match self.engine.flush(self.state.writings.first().to_buffered, FlushKind::All) {
-            Ok(_) => {
-                if let Some(saver) = self.state.rescue.as_mut().and_then(|rescue| rescue.saver.as_mut()) {
+            Ok(_) => self.with_rescue(|rescue| {
+                rescue.has_news = false;
+                if let Some(saver) = &mut rescue.saver {
                     saver.flushing = Some(settled);
                 }
-            }
+            }),
             Err(why) => self.refused(Peer::Destination(0), 0, why),
         }
     }

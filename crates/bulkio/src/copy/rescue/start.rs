@@ -65,6 +65,7 @@ impl Rescue {
             range,
             skips: options.rescue.on_error != OnError::Stop,
             saver,
+            has_news: false,
             suspects: Vec::new(),
             answered: None,
             leave_out: 0,
