@@ -1,7 +1,9 @@
 //! The question before a disk is overwritten that holds something.
 //!
-//! Contract: it is asked on a terminal only, and answered there: on standard input, or, where that is none, on the terminal of the
-//! session, as long as the command is in its foreground. Where nobody can be asked, what would be lost is said before anything is written.
+//! Contract: it is asked on a terminal only, and answered there: on standard input, or, where standard input or standard error is none, on
+//! the terminal of the session. The kernel stops a command in the background that reads it, until somebody brings it to the front (sudo does by itself). A
+//! pipe that is copied must have its first bytes before: whoever fills it may ask something on the same terminal. Where there is no
+//! terminal, what would be lost is said before anything is written.
 //! With `--yes` and `--json` nobody is asked or told, and of files never. The copy holds the disk meanwhile, so what is shown is what
 //! would be lost. Anything but a plain yes leaves the disk as it is.
 
@@ -9,8 +11,9 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, IsTerminal as _, Write as _};
 
 use bulkio::copy::{Control, End, Overwrite};
-use rustix::process::getpgrp;
-use rustix::termios::tcgetpgrp;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+use rustix::termios::{QueueSelector, tcflush};
 
 use crate::args::Copy;
 use crate::screen::Screen;
@@ -37,8 +40,11 @@ pub(crate) enum Question {
     Said,
     /// Whoever sits at the terminal that is standard input.
     Terminal,
-    /// Whoever sits at the terminal of the session, if the command is in its foreground.
-    Session,
+    /// Whoever sits at the terminal of the session.
+    Session {
+        /// Standard input is copied.
+        piped: bool,
+    },
     /// Nobody can answer: the terminal is what is copied.
     Source,
 }
@@ -48,11 +54,12 @@ impl Question {
         if args.asks_nothing() {
             return Self::Nobody;
         }
+        let piped = args.source() == End::Stdin;
         match (io::stdin().is_terminal(), io::stderr().is_terminal()) {
-            (_, false) => Self::Said,
-            (false, true) => Self::Session,
-            (true, true) if args.source() == End::Stdin => Self::Source,
+            (false, false) => Self::Said,
+            (true, _) if piped => Self::Source,
             (true, true) => Self::Terminal,
+            (true, false) | (false, true) => Self::Session { piped },
         }
     }
 
@@ -66,9 +73,14 @@ impl Question {
                 screen.say("bulkio: standard input is copied, so nobody can answer; --yes overwrites without a question");
                 Control::Stop
             }
-            Self::Session => match terminal() {
-                Some(terminal) => ask_on(&terminal, disk, screen),
-                None => say(disk, screen),
+            Self::Session { piped } => match File::options().read(true).write(true).open(TERMINAL) {
+                Ok(terminal) => {
+                    if piped {
+                        wait_for_input();
+                    }
+                    ask_on(&terminal, disk, screen)
+                }
+                Err(_) => say(disk, screen),
             },
             Self::Terminal => {
                 screen.say(&summary(disk));
@@ -89,16 +101,17 @@ fn say(disk: &Overwrite<'_>, screen: &Screen) -> Control {
     Control::Go
 }
 
-/// Returns the terminal of the session, where there is one and its keys come to this command. In the background they do not: to read
-/// them would stop it.
-fn terminal() -> Option<File> {
-    let terminal = File::options().read(true).write(true).open(TERMINAL).ok()?;
-    (tcgetpgrp(&terminal) == Ok(getpgrp())).then_some(terminal)
+/// Waits until standard input has something, or has ended.
+fn wait_for_input() {
+    let input = io::stdin();
+    while poll(&mut [PollFd::new(&input, PollFlags::IN)], None) == Err(Errno::INTR) {}
 }
 
-/// Asks on a terminal that is neither standard input nor, perhaps, standard error.
+/// Asks on a terminal that is not both standard input and standard error.
 fn ask_on(mut terminal: &File, disk: &Overwrite<'_>, screen: &Screen) -> Control {
     screen.clear_bar();
+    // What was typed before is no answer. Where this fails, it is an answer that can be seen.
+    let _ = tcflush(terminal, QueueSelector::IFlush);
     let question = format!("{}\n{ASK}", summary(disk));
     if terminal.write_all(question.as_bytes()).is_err() {
         return Control::Stop;

@@ -80,7 +80,8 @@ fn stop(watch: &Watch, signal: u8, tell: &Arc<Tell>) {
         if c_int::from(signal) == SIGHUP && state.stopped_by.is_some() {
             return;
         }
-        state.stopped_by.replace(signal).is_some()
+        // Who ends a session sends SIGTERM behind the SIGHUP of its terminal.
+        state.stopped_by.replace(signal).is_some_and(|before| c_int::from(before) != SIGHUP)
     };
     // While the state is locked the copy cannot end or say that it has begun: nothing is told twice.
     let state = watch.wait_for_begin(BEGIN_MAX);

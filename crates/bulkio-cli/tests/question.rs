@@ -231,7 +231,11 @@ fn a_terminal_that_is_the_source_cannot_answer() {
 
 /// A pipe is copied to the disk, in the foreground and in the background.
 const PIPED: &str = r#"cat "$1" | "$0" copy - "$2""#;
-const PIPED_BEHIND: &str = r#"set -m; cat "$1" | "$0" copy - "$2" & wait $!"#;
+const PIPED_BEHIND: &str = r#"set -m; cat "$1" | "$0" copy - "$2" & until jobs > "$1.jobs"; grep -q Stopped "$1.jobs"; do :; done; echo stopped > /dev/tty; fg"#;
+/// Whoever fills the pipe has a question of its own.
+const PIPED_ASKING: &str = r#"{ printf 'password? ' > /dev/tty; read -r word < /dev/tty; [ "$word" = secret ] && cat "$1"; } | "$0" copy - "$2""#;
+/// Standard error goes elsewhere.
+const LOGGED: &str = r#""$0" copy "$1" "$2" 2> /dev/null"#;
 
 #[test]
 fn who_sits_at_the_terminal_is_asked_although_a_pipe_is_copied() {
@@ -256,13 +260,52 @@ fn who_sits_at_the_terminal_is_asked_although_a_pipe_is_copied() {
 }
 
 #[test]
-fn a_copy_in_the_background_is_asked_nothing_and_says_what_it_overwrites() {
-    let test = "a_copy_in_the_background_is_asked_nothing_and_says_what_it_overwrites";
+fn a_copy_in_the_background_waits_until_it_is_brought_to_the_front() {
+    let test = "a_copy_in_the_background_waits_until_it_is_brought_to_the_front";
     let desk = or_skip!(test, Desk::new());
     let from = desk.folder.path().join("from");
-    let (ended, shown) = OnTerminal::session(PIPED_BEHIND, &from, desk.disk.node()).ends();
-    assert!(ended.status.success() && !shown.contains("overwrite it?"), "{shown}");
-    assert!(shown.contains("is about to be overwritten:"), "{shown}");
+    for (answer, code) in [("n\n", 3), ("y\n", 0)] {
+        let mut copy = OnTerminal::session(PIPED_BEHIND, &from, desk.disk.node());
+        let stopped = || copy.shown().contains("stopped").then_some(());
+        assert!(within(LIMIT, stopped).is_some(), "{}", copy.shown());
+        desk.is_unchanged();
+        copy.asked();
+        copy.types(answer);
+        let (ended, shown) = copy.ends();
+        assert_eq!(ended.status.code(), Some(code), "{shown}");
+    }
+    desk.is_overwritten();
+}
+
+#[test]
+fn whoever_fills_the_pipe_may_ask_first() {
+    let desk = or_skip!("whoever_fills_the_pipe_may_ask_first", Desk::new());
+    let from = desk.folder.path().join("from");
+    let mut copy = OnTerminal::session(PIPED_ASKING, &from, desk.disk.node());
+    let asked = || copy.shown().contains("password? ").then_some(());
+    assert!(within(LIMIT, asked).is_some(), "{}", copy.shown());
+    copy.types("secret\n");
+    let shown = copy.asked();
+    assert!(shown.contains("secret"), "the password was taken first: {shown}");
+    desk.is_unchanged();
+    copy.types("y\n");
+    let (ended, shown) = copy.ends();
+    assert_eq!(ended.status.code(), Some(0), "{shown}");
+    desk.is_overwritten();
+}
+
+#[test]
+fn who_keeps_a_log_is_asked_too() {
+    let desk = or_skip!("who_keeps_a_log_is_asked_too", Desk::new());
+    let from = desk.folder.path().join("from");
+    for (answer, code) in [("n\n", 3), ("y\n", 0)] {
+        let mut copy = OnTerminal::session(LOGGED, &from, desk.disk.node());
+        copy.asked();
+        desk.is_unchanged();
+        copy.types(answer);
+        let (ended, shown) = copy.ends();
+        assert_eq!(ended.status.code(), Some(code), "{shown}");
+    }
     desk.is_overwritten();
 }
 

@@ -108,7 +108,7 @@ fn flags_that_would_do_nothing_are_refused() {
         (&["--retries", "5"][..], "--retries 5 needs --on-error retry: --on-error stop "),
         (&["--retries=3", "--on-error", "skip"], "--retries 3 needs --on-error retry: --on-error skip "),
         (&["--lost", "keep"], "--lost keep needs --on-error skip or --on-error retry: --on-error stop "),
-        (&["--lost", "zero", "--reverse"], "--lost zero needs --on-error skip"),
+        (&["--lost", "keep", "--reverse"], "--lost keep needs --on-error skip"),
     ] {
         for command in ["copy", "plan"] {
             let ended = run(command, flags);
@@ -119,6 +119,8 @@ fn flags_that_would_do_nothing_are_refused() {
     for flags in [
         &["--on-error", "retry", "--retries", "5", "--lost", "keep"][..],
         &["--on-error", "skip", "--lost", "zero"],
+        &["--on-error", "stop", "--lost", "zero"],
+        &["--on-error", "skip", "--retries", "0"],
         &["--on-error", "stop"],
     ] {
         run("copy", flags).exits(0);

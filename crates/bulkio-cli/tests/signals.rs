@@ -98,13 +98,14 @@ fn the_kernel_and_the_shell_may_both_say_that_the_terminal_is_gone() {
     fs::write(&from, &bytes).expect("the source");
     let running = start(&from, &to.path(), "threads");
     to.wait_held(1);
-    let heard = (0..3).all(|_| {
-        running.signal(Signal::HUP);
+    // Who ends the session says so, too.
+    let heard = [Signal::HUP, Signal::HUP, Signal::HUP, Signal::TERM].into_iter().all(|signal| {
+        running.signal(signal);
         hears(&running)
     });
     to.open_gate();
     let ended = running.wait(PROMPT);
-    ended.exits(129).says(&["stopped: "]);
+    ended.exits(143).says(&["stopped: "]);
     assert!(heard && !ended.stderr.contains("at once"), "{ended:#?}");
     let len = usize::try_from(ended.number("durable_bytes")).expect("a small number");
     assert!(len > 0, "{ended:#?}");

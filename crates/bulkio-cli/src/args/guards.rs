@@ -16,7 +16,7 @@ pub(super) struct GuardFlags {
     #[arg(long, value_name = "SIZE", value_parser = size::parse)]
     expect_size: Option<u64>,
     /// Do not ask before a disk is overwritten that holds something, nor say so before; without it, and without --json, whoever sits
-    /// at the terminal is asked, also where SRC is a pipe, and where nobody can be asked it is only said
+    /// at the terminal is asked, also where SRC is a pipe, and where there is no terminal it is only said
     #[arg(long, short)]
     pub(super) yes: bool,
     /// Write to a disk although it is mounted or in use; lifts no other check

@@ -47,14 +47,14 @@ impl RescueFlags {
     /// Refuses flags that would do nothing.
     pub(super) fn check(&self) -> Result<(), String> {
         let on_error = name(self.on_error);
-        if let Some(retries) = self.retries
+        if let Some(retries) = self.retries.filter(|retries| *retries > 0)
             && self.on_error != OnError::Retry
         {
             return Err(format!(
                 "--retries {retries} needs --on-error retry: --on-error {on_error} tries no block again"
             ));
         }
-        if let Some(lost) = self.lost
+        if let Some(lost @ Lost::Keep) = self.lost
             && self.on_error == OnError::Stop
         {
             return Err(format!(
