@@ -172,6 +172,32 @@ fn a_disk_that_is_bad_for_long_is_rescued_behind_that() {
     }
 }
 
+/// What is good elsewhere says that the disk answers: a part of it may be bad from end to end.
+#[test]
+fn a_part_that_is_bad_from_end_to_end_is_worked_through() {
+    const NAME: &str = "passes::a_part_that_is_bad_from_end_to_end_is_worked_through";
+    let bad = sectors(4608, 1024);
+    let patient = or_skip!(NAME, Patient::new(512, std::slice::from_ref(&bad)));
+    patient.copy(&small(patient.with_map(skip_errors(), false))).unwrap();
+    // All fails at the first try, but for one block.
+    patient.disk.file().clear_rules();
+    patient.break_at(&[sectors(4608, 700), sectors(5309, 323)]);
+    let (start, len) = (bad.start, bad.end - bad.start);
+    let options = CopyOptions {
+        skip: start,
+        seek: start,
+        count: Some(len),
+        truncate: false,
+        ..small(patient.with_map(retry_errors(1), true))
+    };
+    let report = patient.copy(&options).unwrap();
+    assert_eq!(lost(&report), [sectors(4608, 700), sectors(5309, 323)]);
+    assert_eq!(patient.map().bytes_of(AreaStatus::Bad), len - 512);
+    let mut expected = zeroed(std::slice::from_ref(&bad));
+    expected[place(&sectors(5308, 1))].copy_from_slice(&content()[place(&sectors(5308, 1))]);
+    assert!(patient.image() == expected);
+}
+
 /// Reads of 32 KiB: sixteen are an eighth of the disk.
 fn small(options: CopyOptions) -> CopyOptions {
     CopyOptions { block_len: (32 << 10).into(), depth: 2.into(), ..options }

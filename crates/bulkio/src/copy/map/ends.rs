@@ -11,7 +11,7 @@ const MARK: &str = "# bulkio:";
 const SERIALS_MAX: usize = 8;
 
 /// Most characters of a serial number that are kept.
-const SERIAL_LEN_MAX: usize = 64;
+const SERIAL_LEN_MAX: usize = 256;
 
 /// One end of a copy, as far as it can be told from another whatever its name is.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -35,7 +35,7 @@ impl MapEnd {
         Self::Disk { bytes, start, serials: serials.take(SERIALS_MAX).collect() }
     }
 
-    /// Says whether both may be one end. What one of them does not know tells nothing.
+    /// Says whether this end may be `other` now. What one of them does not know tells nothing.
     fn may_be(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::File, Self::File) => true,
@@ -44,9 +44,13 @@ impl MapEnd {
                 Self::Disk { bytes: others_bytes, start: others_start, serials: others_serials },
             ) => {
                 let is_unnamed = serials.is_empty() || others_serials.is_empty();
-                (bytes == others_bytes || *bytes == 0 || *others_bytes == 0)
-                    && start == others_start
-                    && (is_unnamed || serials.iter().any(|serial| others_serials.contains(serial)))
+                let is_named = serials.iter().any(|serial| others_serials.contains(serial));
+                // What is known by name may have grown.
+                let is_as_long = bytes == others_bytes
+                    || *bytes == 0
+                    || *others_bytes == 0
+                    || (is_named && bytes < others_bytes);
+                is_as_long && start == others_start && (is_unnamed || is_named)
             }
             _ => false,
         }
@@ -178,7 +182,9 @@ mod tests {
         assert_eq!(given, "from a disk of 8192 bytes with the serial AB2");
         let (_, given) = differs(disk(8192, 1024, &["naa.5"]), MapEnd::File).unwrap();
         assert_eq!(given, "from a disk of 8192 bytes at byte 1024 of another with the serial naa.5");
-        assert!(differs(disk(8193, 0, &["naa.5"]), MapEnd::File).is_some());
+        assert_eq!(differs(disk(8193, 0, &["naa.5"]), MapEnd::File), None, "it has grown");
+        assert!(differs(disk(8191, 0, &["naa.5"]), MapEnd::File).is_some());
+        assert!(differs(disk(8193, 0, &[]), MapEnd::File).is_some(), "any other disk may be longer");
         assert!(differs(MapEnd::File, MapEnd::File).is_some());
         let other = ends(ours.source.clone(), disk(0, 0, &[]));
         let (said, given) = ours.differs(&other, true).unwrap();

@@ -16,19 +16,39 @@ use crate::copy::pipeline::Pipeline;
 /// So many blocks are tried all over the range.
 const SPREAD: u64 = 16;
 
+/// So many blocks that could be read must fail where only a few reads failed before.
+const WITNESSES_MIN: usize = 2;
+
 impl Rescue {
     /// Says whether so much has failed in a row that the device must be asked whether it answers.
     pub(in crate::copy) fn doubts(&self) -> bool {
         self.suspects.len() >= FAILURES_MAX
     }
 
-    /// Blocks that could be read, from the last, the first and an area in the middle: a device of which all fail is gone.
+    /// Blocks that could be read: the last one that answered, the first and the last of all, and one in the middle. A device of which all fail is gone.
     fn witnesses(&self) -> Vec<Range<u64>> {
         let good = self.areas_of(super::AreaStatus::Good);
-        let places = [good.last(), good.first(), good.get(good.len() / 2)];
-        let block = |area: &Range<u64>| area.start..area.end.min(area.start.saturating_add(self.block_len));
-        let found: Vec<_> = places.into_iter().flatten().map(block).collect();
-        if found.is_empty() { self.answered.iter().cloned().collect() } else { found }
+        let front = |area: &Range<u64>| area.start..area.end.min(area.start.saturating_add(self.block_len));
+        let back = |area: &Range<u64>| {
+            let before_end = area.end.saturating_sub(1);
+            let into = before_end.checked_rem(self.block_len).unwrap_or(0);
+            before_end.saturating_sub(into).max(area.start)..area.end
+        };
+        let last = self.answered.clone();
+        let places =
+            [last, good.last().map(back), good.first().map(front), good.get(good.len() / 2).map(front)];
+        let mut found = Vec::with_capacity(places.len());
+        for place in places.into_iter().flatten() {
+            if !found.contains(&place) {
+                found.push(place);
+            }
+        }
+        found
+    }
+
+    /// Says whether something could be read, be it elsewhere and long ago.
+    fn has_good(&self) -> bool {
+        self.map.areas_of(super::AreaStatus::Good).next().is_some()
     }
 
     /// Blocks at equal distances, from the last of the range to the first.
@@ -75,8 +95,13 @@ impl Pipeline<'_> {
         let failures = rescue.suspects.len().min(FAILURES_MAX);
         let witnesses = rescue.witnesses();
         let has_witness = !witnesses.is_empty();
-        if !has_witness && !rescue.doubts() {
-            // Nothing can tell yet.
+        if !rescue.doubts() && witnesses.len() < WITNESSES_MIN {
+            // A few failures, and nothing that tells: one weak block is no verdict.
+            return true;
+        }
+        if !has_witness && rescue.has_good() {
+            // Only a bad part is tried, of a source that could be read elsewhere.
+            self.with_rescue(|rescue| rescue.suspects.clear());
             return true;
         }
         let blocks = if has_witness { witnesses } else { rescue.spread() };
