@@ -54,6 +54,37 @@ fn three_files_cost_one_read_pass() {
     }
 }
 
+/// Bytes that a disk was read, as the kernel counts them (Documentation/ABI/stable/sysfs-block: the third number of `stat`, in sectors of 512 bytes).
+fn read_bytes(disk: &LoopDevice) -> u64 {
+    let name = disk.node().file_name().unwrap();
+    let stat = fs::read_to_string(Path::new("/sys/block").join(name).join("stat")).unwrap();
+    stat.split_whitespace().nth(2).unwrap().parse::<u64>().unwrap() * 512
+}
+
+#[test]
+fn three_disks_cost_one_read_pass_of_a_disk() {
+    const NAME: &str = "three_disks_cost_one_read_pass_of_a_disk";
+    let content = bytes(8 * MIB);
+    let len = content.len() as u64;
+    let source = or_skip!(NAME, LoopDevice::new(len, 512));
+    fs::write(source.node(), &content).unwrap();
+    let mut disks = Vec::new();
+    for _ in 0..3 {
+        disks.push(or_skip!(NAME, LoopDevice::new(len, 512)));
+    }
+    let nodes: Vec<&Path> = disks.iter().map(LoopDevice::node).collect();
+    let before = read_bytes(&source);
+    let options = CopyOptions { direct: DirectMode::Require, ..CopyOptions::default() };
+    let report = run(source.node(), &nodes, &options, &mut Silent).unwrap();
+    // Beside the pass there is what it holds, and a probing read.
+    let read = read_bytes(&source) - before;
+    assert!((len..len + 512 * KIB).contains(&read), "{read} bytes were read of {len}");
+    for (disk, found) in disks.iter().zip(&report.destinations) {
+        assert_whole(found, len);
+        assert!(fs::read(disk.node()).unwrap() == content, "{}", found.side.path);
+    }
+}
+
 #[test]
 fn disks_with_different_blocks_are_all_direct() {
     const NAME: &str = "disks_with_different_blocks_are_all_direct";
