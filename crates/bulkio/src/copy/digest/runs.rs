@@ -31,7 +31,6 @@ impl Default for Checksum {
 }
 
 impl Checksum {
-    #[cfg(test)]
     fn of(bytes: &[u8]) -> u128 {
         XxHash3_128::oneshot_with_seed(*SEED, bytes)
     }
@@ -129,17 +128,9 @@ impl Runs {
             return at.saturating_add(u64::try_from(zeros.len()).unwrap_or(u64::MAX));
         }
         self.close();
-        let checksum = *self.zero_checksum.get_or_insert_with(|| {
-            let mut checksum = Checksum::default();
-            let mut left = RUN_LEN;
-            while left > 0 && !zeros.is_empty() {
-                let zeros = part(zeros, 0, 0..left);
-                checksum.take(zeros);
-                left = left.saturating_sub(u64::try_from(zeros.len()).unwrap_or(left));
-            }
-            checksum.end()
-        });
         let len = u32::try_from(RUN_LEN).unwrap_or(u32::MAX);
+        let zeros = || vec![0; usize::try_from(len).unwrap_or(usize::MAX)];
+        let checksum = *self.zero_checksum.get_or_insert_with(|| Checksum::of(&zeros()));
         self.runs.push(Run { at, len, checksum });
         self.open = run_end..run_end;
         run_end

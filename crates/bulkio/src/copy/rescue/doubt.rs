@@ -29,11 +29,7 @@ impl Rescue {
     fn witnesses(&self) -> Vec<Range<u64>> {
         let good = self.areas_of(super::AreaStatus::Good);
         let front = |area: &Range<u64>| area.start..area.end.min(area.start.saturating_add(self.block_len));
-        let back = |area: &Range<u64>| {
-            let before_end = area.end.saturating_sub(1);
-            let into = before_end.checked_rem(self.block_len).unwrap_or(0);
-            before_end.saturating_sub(into).max(area.start)..area.end
-        };
+        let back = |area: &Range<u64>| area.end.saturating_sub(self.block_len).max(area.start)..area.end;
         let last = self.answered.clone();
         let places =
             [last, good.last().map(back), good.first().map(front), good.get(good.len() / 2).map(front)];
