@@ -76,6 +76,7 @@ fn run(words: &[String]) -> Result<ExitCode> {
         ["bench", "hash", rest @ ..] => bench::hash::run(rest),
         ["bench", "depth", rest @ ..] => bench::depth::run(rest),
         ["bench", "sparse", rest @ ..] => bench::sparse::run(rest),
+        ["bench", "iops", ..] if cfg!(debug_assertions) => bench::optimised(&words),
         ["bench", "iops", rest @ ..] => bench::iops::run(rest),
         // The bench of that name starts these two.
         ["bench", "iops-ours", job] => bench::iops::run_ours(job),

@@ -18,3 +18,17 @@ mod report;
 pub(crate) mod sparse;
 mod stats;
 mod told;
+
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+
+use crate::workspace::Workspace;
+
+/// Runs the task `words` in an optimised build of this program: where it runs the library itself, instead of starting the command.
+pub(crate) fn optimised(words: &[&str]) -> Result<ExitCode> {
+    let mut command =
+        Workspace::find()?.cargo(&["run", "--quiet", "--release", "--locked", "--package", "xtask", "--"]);
+    let status = command.args(words).status().with_context(|| format!("cannot run {command:?}"))?;
+    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

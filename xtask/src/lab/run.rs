@@ -20,8 +20,7 @@ const SETUP_TIME: Duration = Duration::from_secs(120);
 
 const LIBRARY: &str = "bulkio";
 
-/// The package of the command, and the command.
-const COMMAND: (&str, &str) = ("bulkio-cli", "bulkio");
+const COMMAND: &str = "bulkio";
 
 /// Emulation makes everything ten times slower, and this three times faster. What the library depends on is built as for any other
 /// run; assertions and checks of overflow stay on.
@@ -66,15 +65,10 @@ impl<'a> Lab<'a> {
             groups.iter().flat_map(|group| group.tests).map(|tests| tests.target).collect();
         targets.sort_unstable();
         targets.dedup();
-        let mut arguments = vec!["test", "--no-run", "--locked", "--package", LIBRARY, "--config", OPTIMISED];
+        // Of the whole workspace, so that what they depend on has the features, and is the build, of `cargo test`.
+        let mut arguments = vec!["build", "--workspace", "--locked", "--config", OPTIMISED, "--bin", COMMAND];
         arguments.extend(targets.iter().flat_map(|target| ["--test", target]));
-        let mut built = self.workspace.build(&arguments)?;
-        built.extend(self.command()?);
-        Ok(built)
-    }
-
-    fn command(&self) -> Result<Vec<Built>> {
-        self.workspace.build(&["build", "--locked", "--package", COMMAND.0, "--config", OPTIMISED])
+        self.workspace.build(&arguments)
     }
 
     /// Runs one group: its counts.
@@ -94,9 +88,9 @@ impl<'a> Lab<'a> {
                 limit_s: wanted.limit.as_secs(),
             });
         }
-        let is_command = |file: &&Built| !file.is_test && file.name == COMMAND.1;
+        let is_command = |file: &&Built| !file.is_test && file.name == COMMAND;
         let command = built.iter().find(is_command).context("the command was not built")?;
-        copy(&command.file, &folder.join(COMMAND.1))?;
+        copy(&command.file, &folder.join(COMMAND))?;
         let test_time = SETUP_TIME + group.tests.iter().map(|tests| tests.limit).sum::<Duration>();
         let machine = self.machine(&folder, Some(group), tests, None)?;
         let log = folder.join("output.log");
@@ -124,11 +118,10 @@ impl<'a> Lab<'a> {
     /// Boots with a prompt on the terminal.
     pub(super) fn shell(&self, group: Option<&Group>) -> Result<()> {
         let folder = self.empty_folder("shell")?;
-        let built = self.command()?;
-        let command =
-            built.iter().find(|file| file.name == COMMAND.1).context("the command was not built")?;
-        copy(&command.file, &folder.join(COMMAND.1))?;
-        println!("the command is {}", folder.join(COMMAND.1).display());
+        let built = self.build(&[])?;
+        let command = built.iter().find(|file| file.name == COMMAND).context("the command was not built")?;
+        copy(&command.file, &folder.join(COMMAND))?;
+        println!("the command is {}", folder.join(COMMAND).display());
         let size = rustix::termios::tcgetwinsize(std::io::stdin()).ok();
         let size = size.filter(|size| size.ws_row > 0).map_or((24, 80), |size| (size.ws_row, size.ws_col));
         println!("booting; `poweroff` or the end of the shell ends it, ctrl-a x ends it at once");
@@ -151,7 +144,7 @@ impl<'a> Lab<'a> {
             // Where tests of the library put files on a disk.
             disk_at: vec![self.workspace.target.join("tmp"), PathBuf::from("/var/tmp")],
             setup: group.map_or_else(String::new, |group| group.setup.to_owned()),
-            command: folder.join(COMMAND.1),
+            command: folder.join(COMMAND),
             tests,
             prompt,
         };

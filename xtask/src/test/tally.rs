@@ -3,6 +3,7 @@
 //! The report's last line is the contract: `N passed, N failed, N skipped`, alone on its line.
 
 use std::fmt;
+use std::time::{Duration, Instant};
 
 /// A test or check that could not run here.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -20,6 +21,8 @@ pub(crate) struct Step {
     pub(crate) skipped: u64,
     pub(crate) failures: Vec<String>,
     pub(crate) skips: Vec<Skip>,
+    /// How long it took, once it is over.
+    pub(crate) time: Duration,
 }
 
 impl Step {
@@ -66,11 +69,13 @@ impl Tally {
     /// Runs one step under its heading. A step that ends with an error counts as one failure.
     pub(crate) fn step(&mut self, title: &str, work: impl FnOnce(&mut Step) -> anyhow::Result<()>) {
         println!("\n=== {title}");
-        let mut step = Step::new(title);
+        let (mut step, start) = (Step::new(title), Instant::now());
         if let Err(error) = work(&mut step) {
             println!("{error:#}");
             step.fail(format!("{error:#}"));
         }
+        step.time = start.elapsed();
+        println!("--- {title}: {:.0} s", step.time.as_secs_f64());
         self.steps.push(step);
     }
 
@@ -93,8 +98,9 @@ impl fmt::Display for Tally {
             }
         }
         for step in &self.steps {
-            let Step { title, passed, failed, skipped, .. } = step;
-            writeln!(f, "{title}: {passed} passed, {failed} failed, {skipped} skipped")?;
+            let Step { title, passed, failed, skipped, time, .. } = step;
+            let seconds = time.as_secs_f64();
+            writeln!(f, "{title}: {passed} passed, {failed} failed, {skipped} skipped ({seconds:.0} s)")?;
         }
         let sum = |count: fn(&Step) -> u64| self.steps.iter().map(count).sum::<u64>();
         let (passed, failed, skipped) = (sum(|s| s.passed), sum(|s| s.failed), sum(|s| s.skipped));
