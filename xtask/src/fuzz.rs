@@ -108,7 +108,7 @@ pub(crate) fn run_target(
     command.arg(format!("-max_total_time={}", run.seconds)).arg("-print_final_stats=1").arg("-max_len=4096");
     command.arg(format!("-rss_limit_mb={MEMORY_MIB}")).arg(format!("-timeout={INPUT_SECONDS}"));
     command.arg(format!("-artifact_prefix={}/", crashes.display()));
-    command.arg(format!("-seed_inputs={}", seeds(&folder(workspace).join("seeds"))?));
+    command.arg(format!("-seed_inputs={}", seeds(&folder(workspace).join("seeds").join(&target.name))?));
     if run.same_each_time {
         command.arg("-seed=1");
     }

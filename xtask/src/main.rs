@@ -6,6 +6,7 @@
 //! command line is wrong or the task could not be done.
 
 mod args;
+mod at_once;
 mod bench;
 mod fuzz;
 mod kernel;

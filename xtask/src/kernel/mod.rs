@@ -11,18 +11,14 @@ mod planted;
 mod qemu;
 
 use std::process::ExitCode;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::at_once;
 use crate::test::{Step, checks};
 use crate::workspace::Workspace;
 use crate::{programs, scratch};
-
-/// Boots at a time: emulation takes a core each.
-const AT_ONCE: usize = 2;
 
 /// Runs all cases, or those whose name contains `filter`.
 pub(crate) fn run(filter: Option<&str>) -> Result<ExitCode> {
@@ -74,23 +70,14 @@ fn run_cases(workspace: &Workspace, filter: Option<&str>, step: &mut Step) -> Re
     // A copy: another build may replace the image while cases boot it.
     let kernel = scratch.path().join("kernel.elf");
     std::fs::copy(&built, &kernel).with_context(|| format!("cannot copy {}", built.display()))?;
-    let next = AtomicUsize::new(0);
-    let verdicts = Mutex::new(Vec::new());
-    std::thread::scope(|scope| {
-        for _ in 0..AT_ONCE {
-            scope.spawn(|| {
-                while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let verdict = case.run(&kernel, scratch.path());
-                    match &verdict {
-                        Ok(took) => println!("{}: passed ({:.1} s)", case.name, took.as_secs_f64()),
-                        Err(error) => println!("{}: FAILED: {error:#}", case.name),
-                    }
-                    verdicts.lock().expect("no thread panics").push((case.name.clone(), verdict.map(drop)));
-                }
-            });
+    let mut verdicts = at_once::each(cases, |case| {
+        let verdict = case.run(&kernel, scratch.path());
+        match &verdict {
+            Ok(took) => println!("{}: passed ({:.1} s)", case.name, took.as_secs_f64()),
+            Err(error) => println!("{}: FAILED: {error:#}", case.name),
         }
-    });
-    let mut verdicts = verdicts.into_inner().context("a thread that ran cases panicked")?;
+        (case.name, verdict.map(drop))
+    })?;
     if !planted.is_empty() {
         let start = Instant::now();
         let judged = planted::run(&kernel, scratch.path(), &planted);

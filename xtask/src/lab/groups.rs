@@ -24,6 +24,9 @@ pub(super) struct Group {
     pub(super) setup: &'static str,
     /// Programs that set-up and tests call, beside those of every test.
     pub(super) programs: &'static [Program],
+    /// Its devices go by the clock and lose what comes too late, while they leave the processors idle most of the time: other guests use
+    /// what it leaves.
+    pub(super) by_the_clock: bool,
     pub(super) tests: &'static [Tests],
 }
 
@@ -44,7 +47,7 @@ const fn tests(target: &'static str, arguments: &'static [&'static str], minutes
 
 const DMSETUP: Program = ("dmsetup", "dmsetup");
 
-/// All groups, in the order in which they run.
+/// All groups, in the order in which they begin: those that take long first, so that at the end no processor is idle.
 pub(super) const GROUPS: &[Group] = &[
     Group {
         name: "loop",
@@ -54,6 +57,7 @@ pub(super) const GROUPS: &[Group] = &[
         modules: &["loop"],
         setup: "",
         programs: &[],
+        by_the_clock: false,
         tests: &[
             tests("probe", &[], 5),
             tests("guard", &[], 5),
@@ -62,81 +66,6 @@ pub(super) const GROUPS: &[Group] = &[
             // holds the descriptors of the others until it runs, here for so long that a disk is found in use.
             tests("direct", &["--test-threads=1", "--skip=model::"], 15),
         ],
-    },
-    Group {
-        name: "dm",
-        about: "block devices that are late or fail: dm-delay, dm-flakey",
-        images: &[],
-        devices: &[],
-        modules: &["brd rd_nr=4 rd_size=16384", "dm_delay", "dm_flakey"],
-        setup: "",
-        programs: &[DMSETUP],
-        tests: &[tests("lab", &["dm::"], 5)],
-    },
-    Group {
-        name: "nvme",
-        about: "an NVMe disk with short transfers, by its block node and by passthrough",
-        images: &[("nvme", 64), ("blocks", 16), ("metadata", 16), ("bad", 16)],
-        devices: &[
-            "-drive",
-            "file=FOLDER/nvme,if=none,id=nvme,format=raw,cache=unsafe",
-            "-drive",
-            "file=FOLDER/blocks,if=none,id=blocks,format=raw,cache=unsafe",
-            "-drive",
-            "file=FOLDER/metadata,if=none,id=metadata,format=raw,cache=unsafe",
-            // Reads of the sector 2048 fail.
-            "-drive",
-            "if=none,id=bad,format=raw,cache=unsafe,file.driver=blkdebug,file.image.driver=file,\
-             file.image.filename=FOLDER/bad,file.inject-error.0.event=read_aio,file.inject-error.0.sector=2048,\
-             file.inject-error.0.errno=5",
-            "-device",
-            "nvme,id=nvme,serial=lab,mdts=5",
-            "-device",
-            "nvme-ns,bus=nvme,nsid=1,drive=nvme",
-            "-device",
-            "nvme-ns,bus=nvme,nsid=2,drive=blocks,logical_block_size=4096,physical_block_size=4096",
-            "-device",
-            "nvme-ns,bus=nvme,nsid=3,drive=metadata,ms=8",
-            "-device",
-            "nvme-ns,bus=nvme,nsid=4,drive=bad",
-        ],
-        modules: &["nvme"],
-        setup: "",
-        programs: &[("fio", "fio")],
-        tests: &[
-            // One after the other: they count commands.
-            tests("lab", &["nvme::", "nvme_commands::", "--test-threads=1"], 10),
-            tests("lab", &["nvme_fio::", "--nocapture"], 5),
-            tests("lab", &["nvme_removed::"], 5),
-        ],
-    },
-    Group {
-        name: "scsi",
-        about: "SCSI disks with ten bad sectors each: the block node, and commands through every door",
-        images: &[],
-        devices: &[],
-        // opts=2: the sectors from 4660 on, ten of them, cannot be read. Four disks that share their memory, so that one can be
-        // taken away.
-        modules: &["sd_mod", "sg allow_dio=1", "scsi_debug dev_size_mb=16 num_tgts=4 opts=2"],
-        setup: include_str!("../../../lab/scsi.sh"),
-        programs: &[],
-        // Commands one after the other: they are counted, and faults are injected.
-        tests: &[
-            tests("lab", &["scsi::"], 5),
-            tests("lab", &["scsi_copy::", "scsi_generic::", "--test-threads=1"], 10),
-        ],
-    },
-    Group {
-        name: "rescue",
-        about: "disks that fail: bad sectors through every door, errors that come and go, a disk that goes away and comes back",
-        images: &[],
-        devices: &[],
-        // As in the group scsi.
-        modules: &["sd_mod", "sg", "scsi_debug dev_size_mb=16 num_tgts=4 opts=2", "dm_flakey"],
-        setup: include_str!("../../../lab/scsi.sh"),
-        programs: &[DMSETUP, ("ddrescue", "gddrescue")],
-        // One after the other: the disks share their memory.
-        tests: &[tests("lab", &["rescue::", "--test-threads=1"], 10)],
     },
     Group {
         name: "matrix",
@@ -164,6 +93,7 @@ pub(super) const GROUPS: &[Group] = &[
         ],
         setup: include_str!("../../../lab/tape.sh"),
         programs: &[("tgtd", "tgt"), ("iscsid", "open-iscsi")],
+        by_the_clock: false,
         // One after the other: they count what the kernel does.
         tests: &[tests("lab", &["matrix::", "--test-threads=1"], 15)],
     },
@@ -180,76 +110,9 @@ pub(super) const GROUPS: &[Group] = &[
         modules: &["sd_mod", "sg", "scsi_debug dev_size_mb=16", "nvme", "dm_mod", "raid1"],
         setup: "",
         programs: &[DMSETUP, ("mdadm", "mdadm"), ("addpart", "util-linux"), ("swapon", "mount")],
+        by_the_clock: false,
         // One after the other: they use the same disks.
         tests: &[tests("lab", &["doors::", "--test-threads=1"], 10)],
-    },
-    Group {
-        name: "audio",
-        about: "sound: two loopback cards, where one side records what the other plays",
-        images: &[],
-        devices: &[],
-        modules: &[
-            "snd_aloop index=0,1 enable=1,1 id=Loopback,Second pcm_substreams=8,1",
-            "loop",
-            "brd rd_nr=1 rd_size=65536",
-            "dm_mod",
-        ],
-        setup: "",
-        programs: &[
-            ("arecord", "alsa-utils"),
-            ("aplay", "alsa-utils"),
-            ("sox", "sox"),
-            ("strace", "strace"),
-            DMSETUP,
-        ],
-        // One after the other: the sides of a loopback share its parameters, and under emulation two streams starve each other.
-        tests: &[
-            tests("lab", &["audio::", "audio_command::", "--test-threads=1", "--skip=audio::stalls::"], 15),
-            tests("lab", &["audio::stalls::", "--test-threads=1", "--nocapture"], 5),
-        ],
-    },
-    Group {
-        name: "video",
-        about: "video grabbers, emulated by vivid: one plane and many, memory of pages and contiguous memory",
-        images: &[],
-        devices: &[],
-        // The second one allocates contiguous memory, which nobody else may pin, and takes no user pointers; the third has several planes;
-        // the fourth is to be unplugged; the fifth has an output, teletext and metadata, too (Documentation/admin-guide/media/vivid.rst).
-        modules: &[
-            "brd rd_nr=1 rd_size=131072",
-            "dm_mod",
-            "loop",
-            "vivid n_devs=5 allocators=0,1,0,0,0 multiplanar=1,1,2,1,1 node_types=0x1,0x1,0x1,0x1,0x20105",
-        ],
-        setup: "",
-        programs: &[("v4l2-ctl", "v4l-utils"), ("strace", "strace"), DMSETUP],
-        // One after the other: a grabber streams for one user at a time.
-        tests: &[
-            tests(
-                "lab",
-                &[
-                    "video::",
-                    "video_copy::",
-                    "video_command::",
-                    "--test-threads=1",
-                    "--skip=video_copy::peer::",
-                ],
-                15,
-            ),
-            tests("lab", &["video_copy::peer::", "--nocapture"], 5),
-        ],
-    },
-    Group {
-        name: "tape",
-        about: "four tape drives, emulated by tgt: records, filemarks, copies, and everything that can be in the way",
-        images: &[],
-        devices: &[],
-        // Without crc32c the login of the initiator fails.
-        modules: &["crc32c_generic", "iscsi_tcp", "st", "sg"],
-        setup: include_str!("../../../lab/tape.sh"),
-        programs: &[("tgtd", "tgt"), ("iscsid", "open-iscsi"), ("mt", "mt-st")],
-        // One after the other: a drive has one user at a time.
-        tests: &[tests("lab", &["tape::", "--test-threads=1"], 10)],
     },
     Group {
         name: "cookbook",
@@ -299,8 +162,159 @@ pub(super) const GROUPS: &[Group] = &[
             ("aplay", "alsa-utils"),
             ("sox", "sox"),
         ],
+        by_the_clock: false,
         // One after the other: the recipes use the same devices.
         tests: &[tests("lab", &["cookbook::", "--test-threads=1"], 10)],
+    },
+    Group {
+        name: "scsi",
+        about: "SCSI disks with ten bad sectors each: the block node, and commands through every door",
+        images: &[],
+        devices: &[],
+        // opts=2: the sectors from 4660 on, ten of them, cannot be read. Four disks that share their memory, so that one can be
+        // taken away.
+        modules: &["sd_mod", "sg allow_dio=1", "scsi_debug dev_size_mb=16 num_tgts=4 opts=2"],
+        setup: include_str!("../../../lab/scsi.sh"),
+        programs: &[],
+        by_the_clock: false,
+        // Commands one after the other: they are counted, and faults are injected.
+        tests: &[
+            tests("lab", &["scsi::"], 5),
+            tests("lab", &["scsi_copy::", "scsi_generic::", "--test-threads=1"], 10),
+        ],
+    },
+    Group {
+        name: "tape",
+        about: "four tape drives, emulated by tgt: records, filemarks, copies, and everything that can be in the way",
+        images: &[],
+        devices: &[],
+        // Without crc32c the login of the initiator fails.
+        modules: &["crc32c_generic", "iscsi_tcp", "st", "sg"],
+        setup: include_str!("../../../lab/tape.sh"),
+        programs: &[("tgtd", "tgt"), ("iscsid", "open-iscsi"), ("mt", "mt-st")],
+        by_the_clock: false,
+        // One after the other: a drive has one user at a time.
+        tests: &[tests("lab", &["tape::", "--test-threads=1"], 10)],
+    },
+    Group {
+        name: "rescue",
+        about: "disks that fail: bad sectors through every door, errors that come and go, a disk that goes away and comes back",
+        images: &[],
+        devices: &[],
+        // As in the group scsi.
+        modules: &["sd_mod", "sg", "scsi_debug dev_size_mb=16 num_tgts=4 opts=2", "dm_flakey"],
+        setup: include_str!("../../../lab/scsi.sh"),
+        programs: &[DMSETUP, ("ddrescue", "gddrescue")],
+        by_the_clock: false,
+        // One after the other: the disks share their memory.
+        tests: &[tests("lab", &["rescue::", "--test-threads=1"], 10)],
+    },
+    Group {
+        name: "nvme",
+        about: "an NVMe disk with short transfers, by its block node and by passthrough",
+        images: &[("nvme", 64), ("blocks", 16), ("metadata", 16), ("bad", 16)],
+        devices: &[
+            "-drive",
+            "file=FOLDER/nvme,if=none,id=nvme,format=raw,cache=unsafe",
+            "-drive",
+            "file=FOLDER/blocks,if=none,id=blocks,format=raw,cache=unsafe",
+            "-drive",
+            "file=FOLDER/metadata,if=none,id=metadata,format=raw,cache=unsafe",
+            // Reads of the sector 2048 fail.
+            "-drive",
+            "if=none,id=bad,format=raw,cache=unsafe,file.driver=blkdebug,file.image.driver=file,\
+             file.image.filename=FOLDER/bad,file.inject-error.0.event=read_aio,file.inject-error.0.sector=2048,\
+             file.inject-error.0.errno=5",
+            "-device",
+            "nvme,id=nvme,serial=lab,mdts=5",
+            "-device",
+            "nvme-ns,bus=nvme,nsid=1,drive=nvme",
+            "-device",
+            "nvme-ns,bus=nvme,nsid=2,drive=blocks,logical_block_size=4096,physical_block_size=4096",
+            "-device",
+            "nvme-ns,bus=nvme,nsid=3,drive=metadata,ms=8",
+            "-device",
+            "nvme-ns,bus=nvme,nsid=4,drive=bad",
+        ],
+        modules: &["nvme"],
+        setup: "",
+        programs: &[("fio", "fio")],
+        by_the_clock: false,
+        tests: &[
+            // One after the other: they count commands.
+            tests("lab", &["nvme::", "nvme_commands::", "--test-threads=1"], 10),
+            tests("lab", &["nvme_fio::", "--nocapture"], 5),
+            tests("lab", &["nvme_removed::"], 5),
+        ],
+    },
+    Group {
+        name: "dm",
+        about: "block devices that are late or fail: dm-delay, dm-flakey",
+        images: &[],
+        devices: &[],
+        modules: &["brd rd_nr=4 rd_size=16384", "dm_delay", "dm_flakey"],
+        setup: "",
+        programs: &[DMSETUP],
+        by_the_clock: false,
+        tests: &[tests("lab", &["dm::"], 5)],
+    },
+    Group {
+        name: "audio",
+        about: "sound: two loopback cards, where one side records what the other plays",
+        images: &[],
+        devices: &[],
+        modules: &[
+            "snd_aloop index=0,1 enable=1,1 id=Loopback,Second pcm_substreams=8,1",
+            "loop",
+            "brd rd_nr=1 rd_size=65536",
+            "dm_mod",
+        ],
+        setup: "",
+        programs: &[
+            ("arecord", "alsa-utils"),
+            ("aplay", "alsa-utils"),
+            ("sox", "sox"),
+            ("strace", "strace"),
+            DMSETUP,
+        ],
+        by_the_clock: true,
+        // One after the other: the sides of a loopback share its parameters, and under emulation two streams starve each other.
+        tests: &[
+            tests("lab", &["audio::", "audio_command::", "--test-threads=1", "--skip=audio::stalls::"], 15),
+            tests("lab", &["audio::stalls::", "--test-threads=1", "--nocapture"], 5),
+        ],
+    },
+    Group {
+        name: "video",
+        about: "video grabbers, emulated by vivid: one plane and many, memory of pages and contiguous memory",
+        images: &[],
+        devices: &[],
+        // The second one allocates contiguous memory, which nobody else may pin, and takes no user pointers; the third has several planes;
+        // the fourth is to be unplugged; the fifth has an output, teletext and metadata, too (Documentation/admin-guide/media/vivid.rst).
+        modules: &[
+            "brd rd_nr=1 rd_size=131072",
+            "dm_mod",
+            "loop",
+            "vivid n_devs=5 allocators=0,1,0,0,0 multiplanar=1,1,2,1,1 node_types=0x1,0x1,0x1,0x1,0x20105",
+        ],
+        setup: "",
+        programs: &[("v4l2-ctl", "v4l-utils"), ("strace", "strace"), DMSETUP],
+        by_the_clock: true,
+        // One after the other: a grabber streams for one user at a time.
+        tests: &[
+            tests(
+                "lab",
+                &[
+                    "video::",
+                    "video_copy::",
+                    "video_command::",
+                    "--test-threads=1",
+                    "--skip=video_copy::peer::",
+                ],
+                15,
+            ),
+            tests("lab", &["video_copy::peer::", "--nocapture"], 5),
+        ],
     },
 ];
 
@@ -314,6 +328,7 @@ pub(super) const BENCHES: &[Group] = &[
         modules: &["brd rd_nr=2 rd_size=262144", "dm_delay"],
         setup: "",
         programs: &[DMSETUP, ("fio", "fio")],
+        by_the_clock: true,
         tests: &[tests("lab", &["latency::", "--nocapture"], 10)],
     },
     Group {
@@ -324,6 +339,7 @@ pub(super) const BENCHES: &[Group] = &[
         modules: &["dm_zero", "dm_delay"],
         setup: "",
         programs: &[DMSETUP],
+        by_the_clock: true,
         tests: &[tests("lab", &["depth::", "--nocapture"], 15)],
     },
 ];
@@ -351,7 +367,7 @@ mod tests {
         assert_eq!(names(named(&["scsi", "dm"]).unwrap()), ["scsi", "dm"]);
         assert_eq!(named(&[]).unwrap().len(), GROUPS.len());
         let error = named(&["tapes"]).unwrap_err().to_string();
-        assert!(error.starts_with("there is no group `tapes`; there are loop, dm"), "{error}");
+        assert!(error.starts_with("there is no group `tapes`; there are loop, matrix"), "{error}");
     }
 
     #[test]

@@ -26,6 +26,9 @@ const CPU: &str = "max,cx16=off";
 /// What QEMU's command is called.
 pub(super) const QEMU: &str = "qemu-system-x86_64";
 
+/// How nice a guest is. A nicer one would not come up on a machine that does something else, too.
+const NICENESS: &str = "10";
+
 /// MiB of the disk for test files; the file behind it has as many as were written.
 const DISK_MIB: u64 = 8 << 10;
 
@@ -41,6 +44,8 @@ pub(super) struct Machine<'a> {
     pub(super) folder: &'a Path,
     pub(super) images: &'a [(&'a str, u64)],
     pub(super) devices: &'a [&'a str],
+    /// It leaves the processors to the guests that go by the clock.
+    pub(super) nice: bool,
 }
 
 /// How a boot ended, where it was not well.
@@ -129,7 +134,10 @@ impl Machine<'_> {
 
     fn command(&self) -> Result<Command> {
         let qemu = programs::find(QEMU).with_context(|| format!("{QEMU} is not installed"))?;
-        let mut command = Command::new(qemu);
+        let mut command = Command::new(if self.nice { Path::new("nice") } else { &qemu });
+        if self.nice {
+            command.args(["-n", NICENESS]).arg(&qemu);
+        }
         command.args(["-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", CPU, "-smp", "2"]);
         command.args(["-m", "3G", "-nodefaults", "-no-reboot", "-net", "none"]);
         command.arg("-kernel").arg(self.kernel.image()).arg("-initrd").arg(&self.initramfs);

@@ -124,7 +124,10 @@ impl Report {
         let Step { passed, failed, skipped, .. } = step;
         let shown = if failed > 0 { self.shown() } else { String::new() };
         let seconds = start.elapsed().as_secs_f64();
-        println!("{shown}{title}: {passed} passed, {failed} failed, {skipped} skipped ({seconds:.1} s)");
+        println!(
+            "{shown}{}: {title}: {passed} passed, {failed} failed, {skipped} skipped ({seconds:.1} s)",
+            self.step.title
+        );
         self.step.add(step);
     }
 

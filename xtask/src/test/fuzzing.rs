@@ -7,6 +7,7 @@ use anyhow::Result;
 
 use super::checks;
 use super::tally::Step;
+use crate::at_once;
 use crate::fuzz::{self, Run};
 use crate::programs;
 use crate::workspace::Workspace;
@@ -28,20 +29,24 @@ pub(crate) fn run(workspace: &Workspace, step: &mut Step) -> Result<()> {
         clippy.args(["--", "-D", "warnings"]);
         checks::run(clippy, "cargo clippy on the fuzz targets", step)?;
     }
-    for target in targets {
+    let ended = at_once::each(targets, |target| {
         let mut lines = Vec::new();
-        let crash = fuzz::run_target(workspace, &target, RUN, |line| lines.push(line.to_owned()))?;
+        let crash = fuzz::run_target(workspace, &target, RUN, |line| lines.push(line.to_owned()));
         let runs = lines.iter().rev().find(|line| line.starts_with("Done ")).cloned();
-        match crash {
-            None => {
-                println!("{}: {}", target.name, runs.unwrap_or_default());
-                step.pass();
-            }
-            Some(crash) => {
+        match &crash {
+            Ok(None) => println!("{}: {}", target.name, runs.unwrap_or_default()),
+            Ok(Some(crash)) => {
                 let from = lines.len().saturating_sub(LINES_SHOWN);
                 println!("{}\n{crash}", lines.split_off(from).join("\n"));
-                step.fail(crash);
             }
+            Err(_) => {}
+        }
+        crash
+    })?;
+    for crash in ended {
+        match crash? {
+            None => step.pass(),
+            Some(crash) => step.fail(crash),
         }
     }
     Ok(())

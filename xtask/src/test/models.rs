@@ -13,7 +13,7 @@ use crate::workspace::Workspace;
 pub(crate) fn run(workspace: &Workspace, scratch: &Path, step: &mut Step) -> Result<()> {
     let log = SkipLog::new(scratch, "skipped-models")?;
     let cargo = |subcommand| {
-        let arguments = [subcommand, "--release", "--locked", "--package", "scatterlist", "--test", "models"];
+        let arguments = [subcommand, "--locked", "--package", "scatterlist", "--test", "models"];
         let mut command = workspace.cargo(&arguments);
         command.arg("--target-dir").arg(workspace.target.join("models")).env("RUSTFLAGS", "--cfg loom");
         command

@@ -10,6 +10,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::thread::{self, JoinHandle};
 
 use bulkio::copy::{
@@ -29,6 +30,12 @@ const LEN: usize = 2 << 20;
 
 /// One of these suits every class, and its memory is mapped in one piece.
 const REQUEST: u64 = 256 << 10;
+
+/// Made once: under emulation it takes long.
+fn contents() -> &'static [u8] {
+    static CONTENTS: OnceLock<Vec<u8>> = OnceLock::new();
+    CONTENTS.get_or_init(|| content(LEN))
+}
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Kind {
@@ -158,9 +165,7 @@ struct Copied {
 fn feed(from: &Place) -> Option<JoinHandle<Option<io::Error>>> {
     let pipe = from.node.clone();
     (from.kind == Kind::Pipe).then(|| {
-        thread::spawn(move || {
-            OpenOptions::new().write(true).open(pipe).unwrap().write_all(&content(LEN)).err()
-        })
+        thread::spawn(move || OpenOptions::new().write(true).open(pipe).unwrap().write_all(contents()).err())
     })
 }
 
@@ -293,7 +298,7 @@ fn pair(from: &Place, to: &Place, mapped: &MappedMemory) {
         if range.len == WHOLE.len {
             check_kernel(&[(from, &report.source), (to, &report.destination)], mapped_bytes, &what);
         }
-        let moved = &content(LEN)[range.skip..range.skip + range.len];
+        let moved = &contents()[range.skip..range.skip + range.len];
         check_contents(to, moved, range.seek, copied.piped, &what);
     }
 }
@@ -309,7 +314,7 @@ fn every_class_to_every_other() {
         for from in KINDS {
             let source = devices.place(from, 0);
             if from != Kind::Pipe {
-                put(&source, &content(LEN));
+                put(&source, contents());
             }
             for to in KINDS {
                 // Without direct I/O only /dev/sg is another.

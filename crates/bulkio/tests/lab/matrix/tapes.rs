@@ -7,10 +7,12 @@ use std::path::Path;
 
 use bulkio::copy::{CopyOptions, End, Passthrough as Sides, Report, SideReport, Silent, TapeCopy, copy};
 
-use super::{Devices, Drain, Kind, LEN, Place, check_kernel, check_sums, drop_cached, feed, opening, put};
+use super::{
+    Devices, Drain, Kind, LEN, Place, check_kernel, check_sums, contents, drop_cached, feed, opening, put,
+};
 use crate::or_skip;
 use crate::oracle::MappedMemory;
-use crate::support::{content, in_lab};
+use crate::support::in_lab;
 use crate::tape::{counted, debug, dump, ready};
 
 const FROM: &str = "/dev/nst0";
@@ -80,7 +82,7 @@ fn check_tape(side: &SideReport, drive: &str, what: &str) {
 fn to_device(mode: u32, to: &Place, mapped: &MappedMemory) {
     for &len in lens(mode) {
         let what = format!("tape in mode {mode} to {:?}, {len} bytes", to.kind);
-        let bytes = content(LEN);
+        let bytes = contents();
         record(FROM, mode, &bytes[..len]);
         let seek = if to.kind == Kind::Pipe { 0 } else { 8192 };
         if to.kind != Kind::Pipe {
@@ -109,7 +111,7 @@ fn to_device(mode: u32, to: &Place, mapped: &MappedMemory) {
 fn from_device(from: &Place, mode: u32, mapped: &MappedMemory) {
     for &len in lens(mode) {
         let what = format!("{:?} to tape in mode {mode}, {len} bytes", from.kind);
-        let bytes = content(LEN);
+        let bytes = contents();
         ready(TO, mode);
         if from.kind != Kind::Pipe {
             drop_cached(from);
@@ -151,7 +153,7 @@ fn tapes_to_every_class_and_back() {
     for kind in super::KINDS {
         let (source, destination) = (devices.place(kind, 0), devices.place(kind, 1));
         if kind != Kind::Pipe {
-            put(&source, &content(LEN));
+            put(&source, contents());
         }
         for mode in MODES {
             to_device(mode, &destination, &mapped);
@@ -160,8 +162,8 @@ fn tapes_to_every_class_and_back() {
     }
     for (from, to) in [(0, 0), (4096, 4096), (4096, 0)] {
         let what = format!("tape in mode {from} to tape in mode {to}");
-        let bytes = content(WHOLE);
-        record(FROM, from, &bytes);
+        let bytes = &contents()[..WHOLE];
+        record(FROM, from, bytes);
         ready(TO, to);
         debug(true);
         let options = CopyOptions { truncate: false, ..options(from, Sides::default()) };
@@ -170,6 +172,6 @@ fn tapes_to_every_class_and_back() {
         check_tape(&report.source, "st0", &what);
         check_tape(&report.destination, "st1", &what);
         // Blocks stay as they are.
-        check_written(&bytes, from, &what);
+        check_written(bytes, from, &what);
     }
 }

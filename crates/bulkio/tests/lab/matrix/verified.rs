@@ -9,9 +9,9 @@ use bulkio::copy::{
     CompareOptions, CopyOptions, End, HashAlgorithm, HashRequest, Passthrough as Sides, Silent, compare, copy,
 };
 
-use super::{Devices, Kind, LEN, Place, put};
+use super::{Devices, Kind, LEN, Place, contents, put};
 use crate::or_skip;
-use crate::support::{content, in_lab};
+use crate::support::in_lab;
 
 const KINDS: [Kind; 6] = [Kind::File, Kind::Block, Kind::SgIo, Kind::Bsg, Kind::Sg, Kind::Nvme];
 
@@ -37,7 +37,7 @@ fn verified(from: &Place, to: &Place) {
     let report = copied.unwrap_or_else(|failure| panic!("{what}: {failure}"));
     let found = report.verified.unwrap();
     assert!(found.is_equal() && found.bytes == COUNT && found.direct, "{what}: {found:?}");
-    let moved = &content(LEN)[START as usize..(START + COUNT) as usize];
+    let moved = &contents()[START as usize..(START + COUNT) as usize];
     assert_eq!(report.digest.unwrap().1.as_bytes(), blake3::hash(moved).as_bytes(), "{what}");
 
     let options = CompareOptions {
@@ -67,7 +67,7 @@ fn disks_of_every_class_are_verified_and_compared() {
     let devices = Devices::new();
     for from in KINDS {
         let source = devices.place(from, 0);
-        put(&source, &content(LEN));
+        put(&source, contents());
         for to in KINDS {
             verified(&source, &devices.place(to, 1));
         }
