@@ -2,11 +2,11 @@
 # sectors cannot be read. The kernel names disks in the order in which it finds them, so each is looked for when the one before has its name.
 # The modules scsi_mod, sd_mod and sg are loaded.
 wait_for_node() {
-    for _ in $(seq 300); do
+    for _ in $(seq 1200); do
         if test -e "$1"; then return; fi
         sleep 0.1
     done
-    echo "30 s are over, and there is no $1"
+    echo "120 s are over, and there is no $1"
     return 1
 }
 scan=/sys/module/scsi_mod/parameters/scan

@@ -6,11 +6,11 @@ mkdir -p /run/lock /run/lab/tape
 # A daemon must not keep the pipe that this script writes to.
 tgtd -f > /run/lab/tgtd.log 2>&1 &
 wait_for() {
-    for _ in $(seq 300); do
+    for _ in $(seq 1200); do
         if "$@" > /dev/null 2>&1; then return; fi
         sleep 0.1
     done
-    echo "30 s are over, and this still fails: $*"
+    echo "120 s are over, and this still fails: $*"
     "$@"
 }
 wait_for tgtadm --lld iscsi --op show --mode system

@@ -37,7 +37,7 @@ pub(super) struct Tests {
     pub(super) target: &'static str,
     /// Arguments: which tests, and how many at a time.
     pub(super) arguments: &'static [&'static str],
-    /// How long it may take.
+    /// How long it may take: several times what it takes on busy processors, since this only ends what hangs.
     pub(super) limit: Duration,
 }
 
@@ -59,12 +59,12 @@ pub(super) const GROUPS: &[Group] = &[
         programs: &[],
         by_the_clock: false,
         tests: &[
-            tests("probe", &[], 5),
-            tests("guard", &[], 5),
-            tests("engine", &[], 10),
+            tests("probe", &[], 15),
+            tests("guard", &[], 15),
+            tests("engine", &[], 30),
             // Without the models, which take as long as all others together. One test at a time: a program that one starts
             // holds the descriptors of the others until it runs, here for so long that a disk is found in use.
-            tests("direct", &["--test-threads=1", "--skip=model::"], 15),
+            tests("direct", &["--test-threads=1", "--skip=model::"], 45),
         ],
     },
     Group {
@@ -95,7 +95,7 @@ pub(super) const GROUPS: &[Group] = &[
         programs: &[("tgtd", "tgt"), ("iscsid", "open-iscsi")],
         by_the_clock: false,
         // One after the other: they count what the kernel does.
-        tests: &[tests("lab", &["matrix::", "--test-threads=1"], 15)],
+        tests: &[tests("lab", &["matrix::", "--test-threads=1"], 45)],
     },
     Group {
         name: "doors",
@@ -112,7 +112,7 @@ pub(super) const GROUPS: &[Group] = &[
         programs: &[DMSETUP, ("mdadm", "mdadm"), ("addpart", "util-linux"), ("swapon", "mount")],
         by_the_clock: false,
         // One after the other: they use the same disks.
-        tests: &[tests("lab", &["doors::", "--test-threads=1"], 10)],
+        tests: &[tests("lab", &["doors::", "--test-threads=1"], 30)],
     },
     Group {
         name: "cookbook",
@@ -164,7 +164,7 @@ pub(super) const GROUPS: &[Group] = &[
         ],
         by_the_clock: false,
         // One after the other: the recipes use the same devices.
-        tests: &[tests("lab", &["cookbook::", "--test-threads=1"], 10)],
+        tests: &[tests("lab", &["cookbook::", "--test-threads=1"], 30)],
     },
     Group {
         name: "scsi",
@@ -179,8 +179,8 @@ pub(super) const GROUPS: &[Group] = &[
         by_the_clock: false,
         // Commands one after the other: they are counted, and faults are injected.
         tests: &[
-            tests("lab", &["scsi::"], 5),
-            tests("lab", &["scsi_copy::", "scsi_generic::", "--test-threads=1"], 10),
+            tests("lab", &["scsi::"], 15),
+            tests("lab", &["scsi_copy::", "scsi_generic::", "--test-threads=1"], 30),
         ],
     },
     Group {
@@ -194,7 +194,7 @@ pub(super) const GROUPS: &[Group] = &[
         programs: &[("tgtd", "tgt"), ("iscsid", "open-iscsi"), ("mt", "mt-st")],
         by_the_clock: false,
         // One after the other: a drive has one user at a time.
-        tests: &[tests("lab", &["tape::", "--test-threads=1"], 10)],
+        tests: &[tests("lab", &["tape::", "--test-threads=1"], 30)],
     },
     Group {
         name: "rescue",
@@ -207,7 +207,7 @@ pub(super) const GROUPS: &[Group] = &[
         programs: &[DMSETUP, ("ddrescue", "gddrescue")],
         by_the_clock: false,
         // One after the other: the disks share their memory.
-        tests: &[tests("lab", &["rescue::", "--test-threads=1"], 10)],
+        tests: &[tests("lab", &["rescue::", "--test-threads=1"], 30)],
     },
     Group {
         name: "nvme",
@@ -242,9 +242,9 @@ pub(super) const GROUPS: &[Group] = &[
         by_the_clock: false,
         tests: &[
             // One after the other: they count commands.
-            tests("lab", &["nvme::", "nvme_commands::", "--test-threads=1"], 10),
-            tests("lab", &["nvme_fio::", "--nocapture"], 5),
-            tests("lab", &["nvme_removed::"], 5),
+            tests("lab", &["nvme::", "nvme_commands::", "--test-threads=1"], 30),
+            tests("lab", &["nvme_fio::", "--nocapture"], 15),
+            tests("lab", &["nvme_removed::"], 15),
         ],
     },
     Group {
@@ -256,7 +256,7 @@ pub(super) const GROUPS: &[Group] = &[
         setup: "",
         programs: &[DMSETUP],
         by_the_clock: false,
-        tests: &[tests("lab", &["dm::"], 5)],
+        tests: &[tests("lab", &["dm::"], 15)],
     },
     Group {
         name: "audio",
@@ -280,8 +280,8 @@ pub(super) const GROUPS: &[Group] = &[
         by_the_clock: true,
         // One after the other: the sides of a loopback share its parameters, and under emulation two streams starve each other.
         tests: &[
-            tests("lab", &["audio::", "audio_command::", "--test-threads=1", "--skip=audio::stalls::"], 15),
-            tests("lab", &["audio::stalls::", "--test-threads=1", "--nocapture"], 5),
+            tests("lab", &["audio::", "audio_command::", "--test-threads=1", "--skip=audio::stalls::"], 45),
+            tests("lab", &["audio::stalls::", "--test-threads=1", "--nocapture"], 15),
         ],
     },
     Group {
@@ -311,9 +311,9 @@ pub(super) const GROUPS: &[Group] = &[
                     "--test-threads=1",
                     "--skip=video_copy::peer::",
                 ],
-                15,
+                45,
             ),
-            tests("lab", &["video_copy::peer::", "--nocapture"], 5),
+            tests("lab", &["video_copy::peer::", "--nocapture"], 15),
         ],
     },
 ];
@@ -329,7 +329,7 @@ pub(super) const BENCHES: &[Group] = &[
         setup: "",
         programs: &[DMSETUP, ("fio", "fio")],
         by_the_clock: true,
-        tests: &[tests("lab", &["latency::", "--nocapture"], 10)],
+        tests: &[tests("lab", &["latency::", "--nocapture"], 30)],
     },
     Group {
         name: "depth",
@@ -340,7 +340,7 @@ pub(super) const BENCHES: &[Group] = &[
         setup: "",
         programs: &[DMSETUP],
         by_the_clock: true,
-        tests: &[tests("lab", &["depth::", "--nocapture"], 15)],
+        tests: &[tests("lab", &["depth::", "--nocapture"], 45)],
     },
 ];
 

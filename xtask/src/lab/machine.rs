@@ -16,8 +16,8 @@ use super::report::Report;
 use super::wire::{MARK, PORT};
 use crate::{process, programs, tied};
 
-/// How long the guest may take until it says that it is up. A quiet machine takes a tenth of it.
-const START_TIME: Duration = Duration::from_secs(150);
+/// How long the guest may take until it says that it is up. A quiet machine takes about ten seconds.
+const START_TIME: Duration = Duration::from_secs(450);
 
 /// The processor: all that emulation has, but for CMPXCHG16B. In QEMU 7.2 the flags behind it are now and then garbage (seen: the low bits of RDI),
 /// whereupon the kernel's allocator, which uses it all the time, double faults early in the boot.

@@ -106,7 +106,10 @@ fn run_groups(workspace: &Workspace, groups: &[&Group], step: &mut Step) -> Resu
         groups.iter().partition(|group| group.by_the_clock);
     let run = |groups| at_once::each(groups, |group| run_group(&lab, group, &built));
     for found in at_once::each(vec![others, by_the_clock], run)? {
-        found?.into_iter().for_each(|found| step.add(found));
+        match found {
+            Ok(found) => found.into_iter().for_each(|found| step.add(found)),
+            Err(error) => step.fail(format!("{error:#}")),
+        }
     }
     Ok(())
 }

@@ -16,7 +16,7 @@ use crate::test::Step;
 use crate::workspace::{Built, Workspace};
 
 /// How long the guest has for devices and disk, beside the time of its tests.
-const SETUP_TIME: Duration = Duration::from_secs(120);
+const SETUP_TIME: Duration = Duration::from_secs(600);
 
 /// How often a machine is booted that breaks. Code that a kernel patches while another processor runs it is what emulation does not
 /// always see in time (seen: `int3` of a static key, 3 s after the start), the less so on busy processors.

@@ -93,7 +93,7 @@ struct Pair<'a> {
 /// exec, a claimed device too: that is waited out.
 fn open(path: &Path, io: &Io) -> File {
     let options = File::options().read(true).write(true).create(true).direct(DirectMode::Require).io(io);
-    let deadline = Instant::now() + Duration::from_secs(5);
+    let deadline = Instant::now() + Duration::from_secs(30);
     loop {
         match options.open(path) {
             Err(OpenError::Refused(Refusal::Claimed { .. })) if Instant::now() < deadline => {

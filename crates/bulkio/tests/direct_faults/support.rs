@@ -85,7 +85,7 @@ impl Kind {
 /// starting, between its fork and its exec.
 pub(crate) fn open(io: &Io, path: impl AsRef<std::path::Path>) -> File {
     let options = File::options().read(true).write(true).io(io).direct(DirectMode::Require);
-    let deadline = Instant::now() + Duration::from_secs(5);
+    let deadline = Instant::now() + Duration::from_secs(30);
     loop {
         match options.open(&path) {
             Err(OpenError::Refused(Refusal::Claimed { .. })) if Instant::now() < deadline => {

@@ -35,7 +35,7 @@ use super::server;
 use super::shared::{FileState, Held, SEEN_MAX, Seen, Shared};
 
 /// How long a test waits for the kernel at most, before it fails.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How a [`FaultyFs`] is served.
 #[derive(Clone, Copy, Debug)]

@@ -113,7 +113,7 @@ fn the_map_of_a_killed_copy_says_what_is_copied() {
     file.add(Rule::reads().touching(half..u64::MAX).hold());
     let _ = file.take_seen();
     let Some(mut child) = Child::told(NAME, patient.path("").to_str().unwrap()) else { return };
-    let deadline = Instant::now() + Duration::from_secs(30);
+    let deadline = Instant::now() + Duration::from_secs(60);
     let map = patient.path("map");
     let copied = || {
         let text = std::fs::read_to_string(&map).unwrap_or_default();

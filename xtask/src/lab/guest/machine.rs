@@ -38,7 +38,7 @@ const LINKS: &[(&str, &str)] = &[
 const MODULES: &[&str] = &["virtio_blk", "ext4", "configfs"];
 
 /// How long a step of the set-up may take.
-const STEP_TIME: Duration = Duration::from_secs(100);
+const STEP_TIME: Duration = Duration::from_secs(300);
 
 /// Does all of it.
 pub(super) fn prepare(plan: &Plan) -> Result<()> {

@@ -239,8 +239,9 @@ fn many_commands_are_in_flight() {
         let disk = way.open();
         let mut engine = engine(DEPTH);
         let file = disk.add_to(&mut engine).unwrap();
-        // Each takes a second, so that they can be counted meanwhile (`Documentation/ABI/testing/sysfs-bus-scsi`, device_busy).
-        let _late = Setting::new("ndelay", "999999999");
+        // Each takes three seconds (of 250 jiffies), so that they can be counted meanwhile (`Documentation/ABI/testing/sysfs-bus-scsi`,
+        // device_busy), although emulation takes long to send them.
+        let _late = Setting::new("delay", "750");
         let memory = Quarantine::default().take(bytes.len());
         for at in (0..bytes.len()).step_by(PAGE) {
             let request = memory.request(&[(at, PAGE)], FromDevice, At(FREE + at as u64));
