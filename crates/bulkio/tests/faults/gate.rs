@@ -4,7 +4,7 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use bulkio::engine::{Engine, EngineOptions, FileError};
+use bulkio::engine::{Engine, EngineChoice, EngineOptions, FileError};
 use scatterlist::Direction::{FromDevice, ToDevice};
 use scatterlist::Position::At;
 use scatterlist::{Fault, Outcome, Status};
@@ -247,7 +247,12 @@ fn a_killed_process_ends_with_operations_held() {
     let fs = or_skip!(NAME, files(LEN));
     let Some(mut child) = Child::of(NAME) else {
         let quarantine = Quarantine::default();
+        // Without AIO: the last thread that leaves the memory of a process waits there for its operations (Linux, fs/aio.c,
+        // exit_aio), and where that is the server, nobody ends them any more.
         each_ahead(NAME, |kind| {
+            if kind.choice == EngineChoice::Aio {
+                return;
+            }
             let mut engine = kind.engine();
             read_held(&mut engine, &fs, &quarantine, 3);
             std::mem::forget(engine);

@@ -17,8 +17,8 @@
 //! file.open_gate();                                               // and all others; the bytes are in memory now
 //! ```
 //!
-//! Contract: nothing is left behind when a test fails, and of a killed one at most the loop device of a disk; nothing waits
-//! without a bound; no sleeps.
+//! Contract: nothing is left behind when a test fails, and of a killed one at most the loop device of a disk, or, where AIO operations
+//! were held, now and then the process itself; nothing waits without a bound; no sleeps.
 #![allow(
     dead_code,
     unreachable_pub,
