@@ -92,9 +92,7 @@ impl<'a> Lab<'a> {
                 limit_s: wanted.limit.as_secs(),
             });
         }
-        let is_command = |file: &&Built| !file.is_test && file.name == COMMAND;
-        let command = built.iter().find(is_command).context("the command was not built")?;
-        copy(&command.file, &folder.join(COMMAND))?;
+        copy_command(built, &folder)?;
         let test_time = SETUP_TIME + group.tests.iter().map(|tests| tests.limit).sum::<Duration>();
         let machine = self.machine(&folder, Some(group), tests, None)?;
         let log = folder.join("output.log");
@@ -120,9 +118,7 @@ impl<'a> Lab<'a> {
     /// Boots with a prompt on the terminal.
     pub(super) fn shell(&self, group: Option<&Group>) -> Result<()> {
         let folder = self.empty_folder("shell")?;
-        let built = self.build(&[])?;
-        let command = built.iter().find(|file| file.name == COMMAND).context("the command was not built")?;
-        copy(&command.file, &folder.join(COMMAND))?;
+        copy_command(&self.build(&[])?, &folder)?;
         println!("the command is {}", folder.join(COMMAND).display());
         let size = rustix::termios::tcgetwinsize(std::io::stdin()).ok();
         let size = size.filter(|size| size.ws_row > 0).map_or((24, 80), |size| (size.ws_row, size.ws_col));
@@ -180,6 +176,13 @@ fn boot(
     let mut report = Report::new(group.name, Some(file));
     let broken = machine.run(test_time, &mut report)?;
     Ok((report, broken))
+}
+
+/// Puts the command where the guest looks for it.
+fn copy_command(built: &[Built], folder: &Path) -> Result<()> {
+    let is_command = |file: &&Built| !file.is_test && file.name == COMMAND;
+    let command = built.iter().find(is_command).context("the command was not built")?;
+    copy(&command.file, &folder.join(COMMAND))
 }
 
 fn copy(from: &Path, to: &Path) -> Result<()> {

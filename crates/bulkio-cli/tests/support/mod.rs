@@ -29,7 +29,7 @@ use crate::common::{skip, storage_dir};
 pub const LIMIT: Duration = Duration::from_secs(60);
 
 /// How soon a stopped command must be gone.
-pub const PROMPT: Duration = Duration::from_secs(30);
+pub const PROMPT: Duration = Duration::from_secs(10);
 
 const MIB: usize = 1 << 20;
 

@@ -23,7 +23,7 @@ pub(crate) fn dropped_with_reads_in_flight(kind: EngineChoice) {
     assert!(engine.poll().unwrap().is_none());
     let start = Instant::now();
     drop(engine);
-    assert!(start.elapsed() < Duration::from_secs(20));
+    assert!(start.elapsed() < Duration::from_secs(5));
     assert_eq!((Arc::strong_count(&memory), Arc::strong_count(&read_end)), (1, 1));
 }
 
