@@ -12,8 +12,8 @@ use crate::common::storage_dir;
 use crate::or_skip;
 use crate::support::in_lab;
 
-/// Frames of a period: half a second, far longer than an emulated machine pauses.
-const PERIOD: u32 = 4096;
+/// Frames of a period: a second, far longer than an emulated machine pauses.
+const PERIOD: u32 = 8192;
 
 const RATE_HZ: u32 = 8000;
 
@@ -65,7 +65,7 @@ fn a_reader_that_stands_still_can_be_left() {
     let folder = storage_dir().unwrap();
     let pipe = folder.path().join("pipe");
     rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, 0o600.into()).unwrap();
-    // It reads nothing, and holds 32,768 frames: what comes in four seconds. The ring goes on behind it.
+    // It reads nothing, and holds 32,768 frames: what comes in four seconds. The ring goes on behind it for eight.
     let _reader = File::options().read(true).write(true).open(&pipe).unwrap();
     let report = record(&pipe, 8, None, &mut Stop(Duration::from_secs(7)));
     assert!(report.interrupted, "{report:?}");

@@ -77,7 +77,9 @@ fn calls(folder: &Path, program: &str, words: &[&str]) -> u64 {
     let mut command = Command::new("strace");
     command.args(["-f", "-c", "-o"]).arg(&log).arg(program).args(words);
     let output = command.output().unwrap();
-    assert!(output.status.success(), "{program} {words:?}: {}", String::from_utf8_lossy(&output.stderr));
+    // A traced machine may be too slow for the device's clock: then our command says that sound was lost, and has as much all the same.
+    let is_whole = output.status.success() || (words[0] == "copy" && output.status.code() == Some(4));
+    assert!(is_whole, "{program} {words:?}: {}", String::from_utf8_lossy(&output.stderr));
     let text = fs::read_to_string(&log).unwrap();
     let total = text.lines().find(|line| line.ends_with("total")).unwrap_or_else(|| panic!("{text}"));
     // "100.00    0.012345          12       345        10 total"
@@ -111,7 +113,9 @@ fn a_recording_takes_fewer_calls_than_arecord() {
             "--frames",
             &frames,
         ];
-        calls(folder.path(), &command, &words)
+        let calls = calls(folder.path(), &command, &words);
+        assert_eq!(fs::metadata(to).unwrap().len(), 48_000 * seconds * 4);
+        calls
     };
     let theirs = |seconds: u64| {
         let seconds = seconds.to_string();

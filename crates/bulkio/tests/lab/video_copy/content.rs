@@ -6,7 +6,10 @@ use std::path::Path;
 use bulkio::copy::Report;
 use bulkio::device::video::MemoryModel;
 
-use super::{Recorder, by, capture, frame_of_another_reader, large, options, small, still, stream};
+use super::{
+    Recorder, assert_lost_nothing_for_want_of_memory, by, capture, frame_of_another_reader, large, options,
+    small, still, stream,
+};
 use crate::common::storage_dir;
 use crate::or_skip;
 use crate::oracle::Oracle;
@@ -49,7 +52,8 @@ fn three_hundred_frames_go_from_where_the_grabber_left_them() {
         let report = capture(node, &to, &options(by(video, model), frames), &mut recorder).unwrap();
         let stream = stream(&report);
         println!("{what}: {} in {:?}, {stream:?}", report.bytes, report.elapsed);
-        assert_eq!((stream.frames, stream.dropped, stream.errored), (frames, 0, 0), "{what}");
+        assert_eq!(stream.frames, frames, "{what}");
+        assert_lost_nothing_for_want_of_memory(&report, &recorder, &what);
         assert_eq!((recorder.started, recorder.ended, recorder.frames.len() as u64), (1, 1, frames));
         assert_eq!(bounced(&report), (0, 0), "{what}: {report:?}");
         let bytes = frames * frame.len() as u64;
@@ -59,10 +63,10 @@ fn three_hundred_frames_go_from_where_the_grabber_left_them() {
         assert_eq!(oracle.hits("ext4_buffered_write_iter"), 0, "{what}");
         assert!(oracle.hits("iomap_dio_rw") >= frames, "{what}");
         assert!(cached_pages(&File::open(&to).unwrap()).unwrap() < 16, "{what}");
-        // The numbers that the grabber gave are without a gap, and times grow.
+        // Frames lie one behind the other, in the order in which the grabber took them. It gives a number twice where it is late.
         for pair in recorder.frames.windows(2) {
-            assert_eq!(pair[1].sequence, pair[0].sequence + 1, "{what}");
-            assert!(pair[1].time > pair[0].time && pair[1].position == pair[0].position + pair[0].len);
+            assert!(pair[1].sequence >= pair[0].sequence && pair[1].time > pair[0].time, "{what}: {pair:?}");
+            assert_eq!(pair[1].position, pair[0].position + pair[0].len, "{what}");
         }
         assert_frames(&to, &frame, frames as usize, &what);
     }

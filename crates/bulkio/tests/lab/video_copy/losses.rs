@@ -7,7 +7,7 @@ use std::time::Duration;
 use bulkio::copy::{CopyError, FailureClass, LossReason, StreamCopy, VideoCopy};
 use bulkio::device::video::MemoryModel;
 
-use super::{Recorder, by, capture, missing, options, small, stream};
+use super::{Recorder, by, capture, gaps, missing, options, small, stream};
 use crate::common::{LoopDevice, Mounted, storage_dir};
 use crate::or_skip;
 use crate::support::{in_lab, wait_until};
@@ -42,8 +42,7 @@ fn dropped_frames_are_counted_by_their_numbers() {
     let found = stream(&report);
     assert_eq!((found.frames, recorder.frames.len(), len(&to)), (100, 100, 100 * FRAME));
     // What is missing between the frames that are there is what is told.
-    let numbers = recorder.frames.iter().map(|frame| frame.sequence);
-    let gaps: u64 = numbers.clone().zip(numbers.skip(1)).map(|(one, next)| missing(one, next)).sum();
+    let gaps = gaps(&recorder.frames);
     assert!(gaps > 0 && found.lost(), "{found:?}");
     assert_eq!((found.dropped, found.errored), (gaps, 0));
     for (reason, at_frame, first, count) in &recorder.losses {

@@ -11,6 +11,9 @@ use crate::video::support::PAGES;
 
 const FRAMES: u64 = 100;
 
+/// The exit code that says that data was lost.
+const LOST: i32 = 4;
+
 /// What a program did between two numbers of frames, so that its beginning and its end do not count.
 struct Counts {
     calls: u64,
@@ -21,8 +24,10 @@ struct Counts {
 /// Counts what a program does, all its threads taken together.
 fn count(folder: &Path, words: &[String]) -> Counts {
     let trace = folder.join("trace");
-    let status = Command::new("strace").args(["-f", "-qq", "-o"]).arg(&trace).args(words).output().unwrap();
-    assert!(status.status.success(), "{words:?}: {}", String::from_utf8_lossy(&status.stderr));
+    let output = Command::new("strace").args(["-f", "-qq", "-o"]).arg(&trace).args(words).output().unwrap();
+    // A traced grabber may be too slow for its clock: then our command says that frames were lost, and has as many all the same.
+    let is_whole = output.status.success() || (words[1] == "copy" && output.status.code() == Some(LOST));
+    assert!(is_whole, "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8_lossy(&std::fs::read(&trace).unwrap()).into_owned();
     let calls = text.lines().filter(|line| line.contains('(') && !line.contains("+++")).count() as u64;
     let written = text
@@ -60,6 +65,7 @@ fn it_takes_fewer_calls_and_copies_nothing() {
         line.extend(words(&["--size", "1280x720", "--fps", "5", "--quiet", "--no-sidecar"]));
         line
     });
+    assert_eq!(std::fs::metadata(&clip).unwrap().len(), (20 + FRAMES) * frame);
     let (theirs, copied_by_them) = per_frame(folder.path(), |frames| {
         let (count, to) = (format!("--stream-count={frames}"), format!("--stream-to={clip}"));
         words(&["v4l2-ctl", "-d", PAGES, "--stream-mmap", &count, &to])
