@@ -159,6 +159,8 @@ pub(super) fn run(
 
 impl<'a> Pipeline<'a> {
     pub(super) fn new(ends: &'a Ends, options: &CopyOptions) -> Result<Self, CopyError> {
+        // Memory takes its time, too.
+        let started = Instant::now();
         let geometry = &ends.geometry;
         let tuner = tuning::tuner(ends, options);
         let digests = Digests::wanted(options.hash.map(|hash| hash.algorithm), options.verify);
@@ -193,7 +195,7 @@ impl<'a> Pipeline<'a> {
         let writings = ends.destinations.try_map(|end| Writing::open(end, &mut engine))?;
         let side = side_of(source, read_bounce.is_none());
         Ok(Self {
-            state: State::new(side, writings, ends.len, tuner.depth()),
+            state: State::new(side, writings, ends.len, tuner.depth(), started),
             feed: Feed::whole(),
             holes,
             offload: Offloading::default(),

@@ -71,10 +71,10 @@ impl State {
         writings: Fan<Writing>,
         len: Option<u64>,
         depth: u32,
+        started: Instant,
     ) -> Self {
-        let now = Instant::now();
         Self {
-            started: now,
+            started,
             source,
             writings,
             reads: 0,
@@ -93,7 +93,7 @@ impl State {
             notes: Vec::new(),
             failed_read: None,
             rescue: None,
-            told: now,
+            told: started,
         }
     }
 

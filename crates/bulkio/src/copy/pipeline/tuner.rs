@@ -2,11 +2,11 @@
 //!
 //! Pure logic: the pipeline says what is done by when ([`Sample`]), and asks for the depth. One depth serves both sides: the slower
 //! side decides, and what the faster one may have in flight costs it nothing. The search is a climb: the depth is doubled
-//! while that pays. Where that gains little, a quarter of it is tried, then halves. Devices that seem to do their work while they are asked get next
-//! to no queue; where that is slower they are not taken for such again. A quarter is believed the second time only, since speeds waver, and too deep
-//! a queue costs less than one that is not deep enough. What is under way at a change passes before anything is measured, and whole turns of the
-//! queue are measured, since late devices answer in bursts; what is clear is not measured for longer. Afterwards the search is repeated more and
-//! more rarely.
+//! while that pays. Where that gains little, a quarter of it is tried, then halves. Devices that do their work while they are asked, in the thread
+//! that asks, get next to no queue; where that is slower they are not taken for such again. A quarter is believed the second time only, since speeds
+//! waver, and too deep a queue costs less than one that is not deep enough. What is under way at a change passes before anything is measured, and
+//! whole turns of the queue are measured, since late devices answer in bursts; what is clear is not measured for longer. Afterwards the search is
+//! repeated more and more rarely.
 
 use std::time::Duration;
 
@@ -31,6 +31,9 @@ const CLIMB_PERCENT: u64 = 30;
 /// The depth where devices do their work while they are asked, such as memory: there is no queue, and what is asked for
 /// ahead falls out of the processor's caches.
 const INLINE_DEPTH: u32 = 2;
+
+/// What a deeper queue must be faster by for such a device not to be one, in percent.
+const INLINE_PERCENT: u64 = 10;
 
 /// Such a device has nothing left when it is looked at, but for one operation in so many.
 const INLINE_PART: u64 = 16;
@@ -86,14 +89,20 @@ pub(in super::super) struct Sample {
     /// Operations of the engine, and those behind which the kernel had nothing left ([`Stats`](crate::engine::Stats)).
     pub(in super::super) operations: u64,
     pub(in super::super) at_once: u64,
+    /// Processor time of the thread that asks.
+    pub(in super::super) busy: Duration,
 }
 
 impl Sample {
-    /// Says whether since `from` devices did their work while they were asked.
+    /// Says whether since `from` devices did their work while they were asked: nothing was left of it, and the thread that asked was busy. A device
+    /// that tells of a whole queue at a time leaves nothing either, but lets the thread sleep.
     fn is_inline_since(&self, from: &Self) -> bool {
+        let (time, busy) = (self.at.saturating_sub(from.at), self.busy.saturating_sub(from.busy));
         let all = self.operations.saturating_sub(from.operations);
         let at_once = self.at_once.saturating_sub(from.at_once);
-        all >= INLINE_OPERATIONS_MIN && at_once >= all.saturating_sub(all / INLINE_PART)
+        all >= INLINE_OPERATIONS_MIN
+            && at_once >= all.saturating_sub(all / INLINE_PART)
+            && busy >= time.saturating_sub(busy)
     }
 }
 
@@ -209,6 +218,23 @@ impl Tuner {
         self.depth = self.depth.min(self.depth_max);
     }
 
+    /// Says whether a sample taken now would change anything.
+    pub(in super::super) fn listens(&self, at: Duration) -> bool {
+        self.search.as_ref().is_some_and(|search| match search.stage {
+            Stage::Settling { .. } | Stage::Measuring { .. } => true,
+            Stage::Keeping { until } => at >= until,
+            Stage::Over => false,
+        })
+    }
+
+    /// There is memory for the depth from now on: what was under way without it passes before anything is measured.
+    pub(in super::super) fn settle(&mut self, sample: &Sample) {
+        let under_way = u64::from(sample.under_way).saturating_mul(self.block_len);
+        if let Some(search) = &mut self.search {
+            search.settle(sample, under_way);
+        }
+    }
+
     /// Hears how far the copy is. Says whether the depth is another one now.
     pub(in super::super) fn hear(&mut self, sample: &Sample) -> bool {
         let (before, turn) = (self.depth, u64::from(self.depth).saturating_mul(self.block_len));
@@ -228,14 +254,15 @@ impl Tuner {
                 let (time, bytes) =
                     (sample.at.saturating_sub(from.at), sample.done.saturating_sub(from.done));
                 let rate = per_second(bytes, time);
-                let time_min = if search.is_clear(rate) { CLEAR_MIN } else { MEASURE_MIN };
+                let is_inline = sample.is_inline_since(&from);
+                let is_clear = search.is_clear(rate) || (is_inline && search.best.is_none());
+                let time_min = if is_clear { CLEAR_MIN } else { MEASURE_MIN };
                 let is_slow = time >= STEP_MAX && bytes >= REQUESTS_MIN.saturating_mul(self.block_len);
                 if is_slow || (sample.done >= until && time >= time_min) {
-                    let found = Measured { rate, is_inline: sample.is_inline_since(&from) };
+                    let found = Measured { rate, is_inline };
                     self.depth = search.measured(self.depth, found, self.depth_max, sample);
                     if self.depth != before {
-                        let under_way = u64::from(sample.under_way).saturating_mul(self.block_len);
-                        search.settle(sample, under_way);
+                        self.settle(sample);
                     }
                 } else if sample.done >= until {
                     search.stage = Stage::Measuring { from, until: until.saturating_add(turn) };
@@ -267,7 +294,7 @@ impl Search {
         let Measured { rate, is_inline } = found;
         self.steps = self.steps.saturating_add(1);
         if self.way == Way::Inline {
-            if self.best.is_none_or(|(_, best_rate)| !is_faster(best_rate, rate, RISE_PERCENT)) {
+            if self.best.is_none_or(|(_, best_rate)| !is_faster(best_rate, rate, INLINE_PERCENT)) {
                 self.best = Some((depth, rate));
                 return self.found(depth, sample);
             }
@@ -345,9 +372,9 @@ impl Search {
         Some(best / 2).filter(|depth| *depth > 0)
     }
 
-    /// Waits until what is under way has passed, unless the search is over.
+    /// Waits until what is under way has passed, unless nothing is searched for now.
     fn settle(&mut self, sample: &Sample, under_way: u64) {
-        if !matches!(self.stage, Stage::Keeping { .. }) {
+        if !matches!(self.stage, Stage::Keeping { .. } | Stage::Over) {
             let until = sample.done.saturating_add(under_way);
             self.stage = Stage::Settling { since: sample.at, until };
         }

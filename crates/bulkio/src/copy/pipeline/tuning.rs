@@ -4,6 +4,10 @@
 //! more stays for the ragged ends.
 //! Memory is added where a greater depth is tried, and not given back before the end.
 
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
+
 use super::super::CopyOptions;
 use super::super::ends::Ends;
 use super::super::report::Report;
@@ -76,6 +80,10 @@ impl Pipeline<'_> {
 
     /// Lets the tuner hear how far the copy is, and gets memory for the depth that it wants.
     pub(in super::super) fn tune(&mut self) {
+        let at = self.state.started.elapsed();
+        if !self.tuner.listens(at) {
+            return;
+        }
         let under_way = u32::try_from(self.pool.taken()).unwrap_or(u32::MAX);
         // Holes and what the kernel copied were done before, and say nothing of a depth.
         let unmoved = self.holes.made_bytes().saturating_add(self.offload.bytes());
@@ -84,14 +92,20 @@ impl Pipeline<'_> {
         let has_stream =
             self.ends.source.is_stream() || self.ends.destinations.iter().any(|end| end.device.is_stream());
         let at_once = if has_stream { 0 } else { operations_at_once };
-        let (at, done) = (self.state.started.elapsed(), self.state.done().saturating_sub(unmoved));
-        let sample = Sample { at, done, under_way, operations, at_once };
-        if !self.tuner.hear(&sample) {
-            return;
-        }
+        let done = self.state.done().saturating_sub(unmoved);
+        let sample = Sample { at, done, under_way, operations, at_once, busy: busy_time() };
         let edges = usize::try_from(EDGE_SLOTS).unwrap_or(1);
-        let slots = self.slots_wanted();
-        if let Err(why) = self.pool.grow(slots.saturating_add(edges)) {
+        let memory = if self.pool.is_growing() {
+            // The depth that there is memory for is not the one that was to be tried.
+            let Some(memory) = self.pool.grown() else { return };
+            self.tuner.settle(&sample);
+            memory
+        } else if self.tuner.hear(&sample) {
+            self.pool.grow(self.slots_wanted().saturating_add(edges))
+        } else {
+            return;
+        };
+        if let Err(why) = memory {
             let depth = self.pool.len().saturating_sub(edges) / slots_under_way(1, self.digesting.is_some());
             let wanted = self.tuner.depth();
             self.tuner.bound(u32::try_from(depth).unwrap_or(u32::MAX));
@@ -115,6 +129,11 @@ impl Pipeline<'_> {
             );
         }
     }
+}
+
+/// Returns the processor time of this thread.
+fn busy_time() -> Duration {
+    Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap_or_default()
 }
 
 #[cfg(test)]

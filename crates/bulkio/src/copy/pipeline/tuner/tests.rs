@@ -43,7 +43,7 @@ impl Device {
 
 /// Of devices that work by themselves.
 const fn sample(at: Duration, done: u64, under_way: u32) -> Sample {
-    Sample { at, done, under_way, operations: done / MIB, at_once: 0 }
+    Sample { at, done, under_way, operations: done / MIB, at_once: 0, busy: Duration::ZERO }
 }
 
 const fn micros(micros: u64) -> Duration {
@@ -102,7 +102,7 @@ fn inline(mut tuner: Tuner, rate: impl Fn(u32) -> u64) -> Tuned {
         micros_passed += 1_000_000 / rate(tuner.depth());
         done += 1;
         let sample = sample(micros(micros_passed), done * MIB, 2 * tuner.depth());
-        tuner.hear(&Sample { operations: done, at_once: done - done / 100, ..sample });
+        tuner.hear(&Sample { operations: done, at_once: done - done / 100, busy: sample.at, ..sample });
     }
     let tuned = tuner.tuned().unwrap();
     assert_eq!(tuned.depth, tuner.depth());
@@ -124,6 +124,43 @@ fn one_that_only_seems_to_keeps_its_queue() {
     assert_eq!((tuned.depth, tuned.steps), (64, 5), "8, 2, 16, 32, 64");
     assert!(tuned.found_after.is_some_and(|after| after < micros(600_000)), "{tuned:?}");
     assert_eq!(inline(Tuner::searching(8, MIB), |depth| u64::from(depth) * 50).depth, 8);
+}
+
+#[test]
+fn a_device_that_tells_of_a_whole_queue_at_a_time_is_none_of_them() {
+    // Whenever it is looked at everything is there, and the thread slept meanwhile.
+    let mut tuner = Tuner::searching(16, MIB);
+    for millis in 1..2000 {
+        let sample = sample(Duration::from_millis(millis), millis * MIB, 2 * tuner.depth());
+        let busy = Duration::from_millis(millis / 10);
+        tuner.hear(&Sample { operations: 2 * millis, at_once: 2 * millis, busy, ..sample });
+        assert!(tuner.tuned().unwrap().steps != 1 || tuner.depth() == 16, "{tuner:?}");
+    }
+    assert!(tuner.tuned().unwrap().steps > 1);
+}
+
+#[test]
+fn memory_that_comes_late_is_waited_for() {
+    let mut tuner = Tuner::searching(16, MIB);
+    let mut at = 0;
+    while tuner.depth() == 8 {
+        at += 1;
+        tuner.hear(&sample(Duration::from_millis(at), at * MIB, 16));
+    }
+    // What comes until there is memory says nothing of the depth.
+    let late = sample(Duration::from_millis(at + 500), (at + 500) * MIB, 16);
+    tuner.settle(&late);
+    assert!(!tuner.hear(&Sample { at: late.at + micros(100), done: late.done + 15 * MIB, ..late }));
+    assert_eq!(
+        tuner.search.as_ref().unwrap().stage,
+        Stage::Settling { since: late.at, until: late.done + 16 * MIB }
+    );
+    assert!(tuner.listens(late.at));
+    // A depth that is kept stays so.
+    tuner.search.as_mut().unwrap().stage = Stage::Keeping { until: late.at + micros(1) };
+    tuner.settle(&late);
+    assert!(!tuner.listens(late.at) && tuner.listens(late.at + micros(1)));
+    assert!(!Tuner::fixed(3, MIB).listens(late.at));
 }
 
 #[test]
@@ -204,16 +241,17 @@ proptest! {
     /// No order of events leads out of the bounds, nor to a search without an end.
     #[test]
     fn any_samples_keep_the_bounds(
-        steps in prop::collection::vec((0..3_000_000_u64, any::<u64>(), any::<u32>(), any::<u64>()), 0..200),
+        steps in prop::collection::vec((0..3_000_000_u64, any::<u64>(), any::<u32>(), any::<u64>(), 0..3_000_000_u64), 0..200),
         depth_max in any::<u32>(),
         block_len in any::<u64>(),
     ) {
         let mut tuner = Tuner::searching(depth_max, block_len);
         let mut at = Duration::ZERO;
-        for (passed, done, under_way, at_once) in steps {
+        for (passed, done, under_way, at_once, busy) in steps {
             at += micros(passed);
             let before = tuner.depth();
-            prop_assert_eq!(tuner.hear(&Sample { at, done, under_way, operations: done, at_once }), tuner.depth() != before);
+            let sample = Sample { at, done, under_way, operations: done, at_once, busy: micros(busy) };
+            prop_assert_eq!(tuner.hear(&sample), tuner.depth() != before);
             prop_assert!((1..=DEPTH_TRIED_MAX).contains(&tuner.depth()));
             prop_assert!(tuner.depth() <= tuner.depth_max());
         }
