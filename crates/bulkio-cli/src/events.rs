@@ -10,7 +10,7 @@ use std::os::fd::{AsFd as _, BorrowedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use bulkio::copy::{LostRange, Phase, Progress, RescuePhase, RescueProgress, Start};
+use bulkio::copy::{LostRange, Phase, Progress, ReadFailure, RescuePhase, RescueProgress, Start};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::Serialize;
 
@@ -49,6 +49,13 @@ enum Event<'a> {
         writes_in_flight: u32,
         /// `None` where the copy keeps no account of areas.
         rescue: Option<RescueOf>,
+    },
+    Error {
+        position: u64,
+        bytes: u64,
+        phase: &'static str,
+        pass: u32,
+        reason: &'a str,
     },
     Lost {
         position: u64,
@@ -141,6 +148,16 @@ impl Events {
             reads_in_flight: progress.reads_in_flight,
             writes_in_flight: progress.writes_in_flight,
             rescue: progress.rescue.as_ref().map(RescueOf::new),
+        });
+    }
+
+    pub(crate) fn error(&self, failure: &ReadFailure) {
+        self.line(&Event::Error {
+            position: failure.position,
+            bytes: failure.bytes,
+            phase: rescue_phase_name(failure.phase),
+            pass: failure.pass,
+            reason: &failure.reason,
         });
     }
 
@@ -266,6 +283,7 @@ mod tests {
                 rescue: None,
             },
             Event::Lost { position: 512, bytes: 4096, reason: UNREADABLE },
+            Event::Error { position: 512, bytes: 4096, phase: "copying", pass: 1, reason: "medium error" },
             Event::Warning { text: "\"careful\"\n" },
         ];
         let schema = schema(None);

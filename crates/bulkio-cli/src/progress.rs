@@ -7,7 +7,9 @@ use std::io::{IsTerminal as _, stderr};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use bulkio::copy::{Control, LostRange, Observer, Overwrite, Phase, Progress, Start, StreamEvent};
+use bulkio::copy::{
+    Control, LostRange, Observer, Overwrite, Phase, Progress, ReadFailure, Start, StreamEvent,
+};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::events::Events;
@@ -159,6 +161,10 @@ impl Observer for Watcher {
 
     fn started(&mut self, start: &Start<'_>) {
         self.events.start(start);
+    }
+
+    fn read_failed(&mut self, failure: &ReadFailure) {
+        self.events.error(failure);
     }
 
     fn lost(&mut self, range: &LostRange) {

@@ -58,6 +58,7 @@ fn lost_bytes_are_lines_as_the_schema_says() {
         assert_eq!((&rescue["lost_bytes"], &rescue["lost_ranges"]), (&json!(1536), &json!(2)), "{ended:#?}");
         assert_eq!(rescue["lost"][1], json!({"position": BAD[1].start, "bytes": 512}), "{ended:#?}");
         assert!(rescue["failed_reads"].as_u64().is_some_and(|reads| reads > 0), "{ended:#?}");
+        failures(&lines, rescue);
         let mut expected = pattern(mib(4), 3);
         for range in BAD {
             expected[range].fill(0);
@@ -66,7 +67,31 @@ fn lost_bytes_are_lines_as_the_schema_says() {
     }
     // Without it the copy ends there: nothing is lost, and nothing keeps account.
     let lines = ends(&copy(args("stop")), 1, "failed");
-    assert!(lines.iter().all(|line| line["event"] != "lost" && line["rescue"].is_null()), "{lines:?}");
+    let events = |event| lines.iter().filter(|line| line["event"] == event).count();
+    assert_eq!((events("lost"), events("error"), events("end")), (0, 0, 1), "{lines:?}");
+    assert!(lines.iter().all(|line| line["rescue"].is_null()), "{lines:?}");
+}
+
+/// Asserts that every read that failed is a line, before any that tells what is lost, and that each bad sector was told by itself.
+fn failures(lines: &[Value], rescue: &Value) {
+    let first_lost = lines.iter().position(|line| line["event"] == "lost").expect("a line");
+    let errors: Vec<&Value> = lines[..first_lost].iter().filter(|line| line["event"] == "error").collect();
+    let all = lines.iter().filter(|line| line["event"] == "error").count() as u64;
+    assert_eq!((errors.len() as u64, Some(all)), (all, rescue["failed_reads"].as_u64()), "{lines:#?}");
+    let range = |line: &Value| {
+        let start = line["position"].as_u64().expect("a number") as usize;
+        start..start + line["bytes"].as_u64().expect("a number") as usize
+    };
+    for line in &errors {
+        let failed = range(line);
+        assert!(BAD.iter().any(|bad| failed.start < bad.end && bad.start < failed.end), "{line}");
+        assert_eq!(line["reason"], "No data available (os error 61)", "{line}");
+    }
+    assert_eq!((&errors[0]["phase"], &errors[0]["pass"]), (&json!("copying"), &json!(1)), "{errors:?}");
+    for sector in BAD.into_iter().flat_map(|bad| bad.step_by(SECTOR)) {
+        let alone = errors.iter().any(|line| range(line) == (sector..sector + SECTOR));
+        assert!(alone, "sector at {sector}: {errors:#?}");
+    }
 }
 
 #[test]

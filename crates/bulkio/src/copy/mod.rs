@@ -72,7 +72,8 @@ pub use pipeline::tuner::Tuned;
 pub use preview::{CopyPlan, Cut, PlannedCall, PlannedLayout, PlannedSide, PlannedTransfer, Step, plan};
 pub use report::{Report, SideReport};
 pub use rescue::{
-    LOST_RANGES_MAX, LostBytes, LostRange, MapOptions, OnError, RescueOptions, RescueProgress, RescueReport,
+    LOST_RANGES_MAX, LostBytes, LostRange, MapOptions, OnError, ReadFailure, RescueOptions, RescueProgress,
+    RescueReport,
 };
 pub use setting::Setting;
 pub use sparse::{Sparse, SparseReport};

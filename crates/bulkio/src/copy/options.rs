@@ -9,7 +9,9 @@ use super::pipeline::buffer::Buffering;
 use super::pipeline::tuner::DEPTH_START;
 use super::setting::{BLOCK_LEN, Setting};
 use super::start::Start;
-use super::{CopyError, HashRequest, LostRange, Offload, RescueOptions, RescueProgress, Sparse, TapeCopy};
+use super::{
+    CopyError, HashRequest, LostRange, Offload, ReadFailure, RescueOptions, RescueProgress, Sparse, TapeCopy,
+};
 use crate::device::DirectMode;
 use crate::device::guard::Expectations;
 use crate::engine::{DEPTH_MAX, EngineChoice};
@@ -226,6 +228,9 @@ pub trait Observer {
 
     /// Called once, when both ends are open and nothing refuses the copy any more.
     fn started(&mut self, _start: &Start<'_>) {}
+
+    /// Called with each read that failed and was gone around, soon after it: a later pass may still read what it did not bring.
+    fn read_failed(&mut self, _failure: &ReadFailure) {}
 
     /// Called with each range that could not be read, in order of the source, when all passes are over or the copy has ended before:
     /// until then a later pass may still read it, and [`Progress::rescue`] counts what failed so far.

@@ -15,6 +15,7 @@ use scatterlist::{StackError, Status};
 
 pub use class::FailureClass;
 pub use failure::CopyFailure;
+pub(in crate::copy) use words::reason;
 use words::{Blocks, Meaning, Reason, advice};
 
 use super::verify::Shown;

@@ -54,6 +54,11 @@ pub(super) fn advice(why: &PrepareError) -> &'static str {
     }
 }
 
+/// A status in words, the device's own where there are some.
+pub(in crate::copy) fn reason(device: &dyn Device, status: Status) -> String {
+    Meaning(status, meaning(device, status).as_deref()).to_string()
+}
+
 /// What a status of a device itself means, in its words.
 pub(super) fn meaning(device: &dyn Device, status: Status) -> Option<String> {
     match status {

@@ -249,6 +249,9 @@ impl State {
         for text in self.news.drain(..) {
             observer.warning(&text);
         }
+        if let Some(rescue) = &mut self.rescue {
+            rescue.tell(observer);
+        }
     }
 
     /// Tells the observer, at once or if it is time, and hears whether to stop.

@@ -21,10 +21,11 @@ use rustix::io::Errno;
 use scatterlist::Status;
 
 pub use options::{LostBytes, MapOptions, OnError, RescueOptions};
-pub use report::{LOST_RANGES_MAX, LostRange, RescueProgress, RescueReport};
+pub use report::{LOST_RANGES_MAX, LostRange, ReadFailure, RescueProgress, RescueReport};
 pub(super) use start::check_kind;
 
 use super::map::{AREAS_MAX, AreaStatus, RecoveryMap, RescuePhase};
+use super::options::Observer;
 use crate::device::Device;
 use report::lost_areas;
 use saving::Saver;
@@ -53,6 +54,8 @@ pub(super) struct Rescue {
     zeroed_bytes: u64,
     healed_bytes: u64,
     failed_reads: u64,
+    /// Those of them that nobody was told of.
+    untold: Vec<ReadFailure>,
     /// A flush failed, so it is not known any more what is durable.
     flush_failed: bool,
     block_len: u64,
@@ -112,14 +115,24 @@ impl Rescue {
         self.leave_out = 0;
     }
 
-    /// Records a part of the copied range that could not be read.
-    fn failed(&mut self, range: &Range<u64>, status: Status, as_what: AreaStatus) {
+    /// Records a part of the copied range that could not be read, with the reason in words.
+    fn failed(&mut self, range: &Range<u64>, status: Status, reason: String, as_what: AreaStatus) {
         let range = self.of_source(range);
+        let (phase, pass, _) = self.map.stands();
+        let LostRange { position, bytes } = LostRange::of(&range);
+        self.untold.push(ReadFailure { position, bytes, phase, pass, status, reason });
         self.failed_reads = self.failed_reads.saturating_add(1);
         self.first_failure.get_or_insert_with(|| (range.clone(), status));
         self.suspects.push(range.clone());
         self.map.set(range, as_what);
         self.has_news = true;
+    }
+
+    /// Tells the observer of the reads that failed since.
+    pub(super) fn tell(&mut self, observer: &mut dyn Observer) {
+        for failure in self.untold.drain(..) {
+            observer.read_failed(&failure);
+        }
     }
 
     /// Says whether a read that failed so is gone around.

@@ -66,6 +66,7 @@ impl Pipeline<'_> {
         } else {
             self.refuse_nothing_read();
         }
+        self.state.tell_news(observer);
         for lost in self.state.rescue.as_ref().map(super::Rescue::lost).unwrap_or_default() {
             observer.lost(&lost);
         }

@@ -5,7 +5,7 @@ use std::ops::Range;
 use scatterlist::{Outcome, Status};
 
 use super::{AreaStatus, Rescue};
-use crate::copy::CopyError;
+use crate::copy::error::{self, CopyError};
 use crate::copy::fan::Peer;
 use crate::copy::geometry::Chunk;
 use crate::copy::map::{AREAS_MAX, RescuePhase};
@@ -63,7 +63,8 @@ impl Pipeline<'_> {
             self.transfer_failed(Peer::Source, failed.start, at, outcome, fault);
             return Tried::Over;
         }
-        self.with_rescue(|rescue| rescue.failed(&failed, status, as_what));
+        let reason = error::reason(source, status);
+        self.with_rescue(|rescue| rescue.failed(&failed, status, reason, as_what));
         if self.refuses_full_map(failed.start) {
             return Tried::Over;
         }
@@ -122,7 +123,7 @@ impl Pipeline<'_> {
             return false;
         }
         let failed = chunk.at.saturating_add(good)..chunk.at.saturating_add(chunk.len);
-        rescue.failed(&failed, status, AreaStatus::Untrimmed);
+        rescue.failed(&failed, status, error::reason(source, status), AreaStatus::Untrimmed);
         let is_full = rescue.is_full();
         // Out of a bad area as fast as possible: twice as far each time.
         let out =

@@ -3,6 +3,8 @@
 use std::ops::Range;
 use std::path::PathBuf;
 
+use scatterlist::Status;
+
 use crate::copy::map::{AreaStatus, RecoveryMap, RescuePhase};
 
 /// Most ranges that a report lists; it counts all.
@@ -21,6 +23,24 @@ impl LostRange {
     pub(super) const fn of(area: &Range<u64>) -> Self {
         Self { position: area.start, bytes: area.end.saturating_sub(area.start) }
     }
+}
+
+/// A read that failed and was gone around. A later pass may still bring some of it, or all.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
+pub struct ReadFailure {
+    /// The first byte that did not come, in the source.
+    pub position: u64,
+    /// How many did not come: of a long read, also those behind the bad ones.
+    pub bytes: u64,
+    /// What the copy was doing.
+    pub phase: RescuePhase,
+    /// In which pass of that, from 1.
+    pub pass: u32,
+    /// How it failed.
+    pub status: Status,
+    /// The same in words, the device's own where there are some.
+    pub reason: String,
 }
 
 /// What a copy that keeps account of each area did.

@@ -73,6 +73,7 @@ impl Rescue {
             zeroed_bytes: 0,
             healed_bytes: 0,
             failed_reads: 0,
+            untold: Vec::new(),
             flush_failed: false,
             block_len: block_len(ends),
             first_failure: None,
