@@ -2,7 +2,7 @@
 //!
 //! `schema/copy-events.schema.json` describes every line; names are stable: fields are added, never renamed. Contract: a line is one
 //! write; behind the line `end` there is none, whichever thread wrote it. A reader that went away stops no copy: that the report could
-//! not be printed is an error at the end. Progress is dropped where its reader is slow, all other lines wait for it, but for the end of a
+//! not be printed is an error at the end. Progress and errors are dropped where their reader is slow, all other lines wait for it, but for the end of a
 //! command that is told twice to stop: it comes without the line (`signals`).
 
 use std::io;
@@ -151,7 +151,11 @@ impl Events {
         });
     }
 
+    /// Tells of a read that failed, unless the reader is slow: a drive that dies is read on, and the report counts all.
     pub(crate) fn error(&self, failure: &ReadFailure) {
+        if !self.takes_more() {
+            return;
+        }
         self.line(&Event::Error {
             position: failure.position,
             bytes: failure.bytes,

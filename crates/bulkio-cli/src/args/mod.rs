@@ -220,6 +220,7 @@ const JSON_FIELDS: &str = "\
 With --json each line is an object. Its field event is start (version, source and destination {path, class}, destinations [{path,
 class}] or null, total_bytes, block_bytes, depth), progress once a second (phase, done_bytes, total_bytes, seconds, bytes_per_second, reads_in_flight,
 writes_in_flight, rescue: of a copy with --on-error, --map or --reverse {phase (copying, trimming, scraping, retrying, finished), pass, failed_bytes}, else null),
+error (position, bytes, phase, pass, reason: a read that failed and was gone around, as it happens; left out where the reader is slow, rescue.failed_reads counts all),
 lost (position, bytes, reason: what of the source could not be read in any pass, told when all are over), warning (text), and last end. A copy
 that is refused has end too, perhaps behind warnings and start. A command line that cannot be understood (code 2) has no line,
 nor has SIGKILL an end, or a second SIGINT or SIGTERM where nobody takes it for a second. bulkio schema prints the JSON Schema of the lines.

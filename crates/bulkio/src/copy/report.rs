@@ -16,7 +16,7 @@ pub struct Report {
     /// Bytes copied, from the start of the range without a gap, holes included. Of several destinations: those that each has which did not fail, or the
     /// most that one has where all did.
     pub bytes: u64,
-    /// Time from the start to the end, the flush included.
+    /// Time from the start to the end, the flush included; of a copy between files, disks and pipes also the making of its memory.
     pub elapsed: Duration,
     /// The engine, and what it could not have.
     pub engine: EngineReport,

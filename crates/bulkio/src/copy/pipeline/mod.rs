@@ -142,6 +142,7 @@ pub(super) fn run(
     let synced = pipeline.state.is_synced();
     let digested = pipeline.take_digests(observer);
     pipeline.save_last(synced || !options.sync, observer);
+    pipeline.pool.end_growth();
     let mut error = pipeline.state.take_error();
     let mut report = pipeline.report();
     let began: Vec<bool> = pipeline.state.writings.iter().map(|writing| writing.began).collect();

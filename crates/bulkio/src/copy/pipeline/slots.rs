@@ -67,6 +67,13 @@ impl Slots {
         Some(made.map(|pool| self.more.push(pool)))
     }
 
+    /// Waits for what is being made. That it could not be made does no harm any more.
+    pub(in super::super) fn end_growth(&mut self) {
+        if let Some(Ok(Ok(pool))) = self.growing.take().map(JoinHandle::join) {
+            self.more.push(pool);
+        }
+    }
+
     /// Takes a free slot, from the pools in the order in which they came.
     pub(in super::super) fn take(&self) -> Option<Slot> {
         self.pools().find_map(PagePool::take)
@@ -96,9 +103,7 @@ impl Slots {
 impl Drop for Slots {
     fn drop(&mut self) {
         // No thread is left behind.
-        if let Some(growing) = self.growing.take() {
-            let _ = growing.join();
-        }
+        self.end_growth();
     }
 }
 
@@ -115,13 +120,10 @@ mod tests {
     fn slots_of_all_pools_are_slots() {
         let mut slots = Slots::new(4096, 3).expect("memory");
         slots.grow(5).expect("a thread");
-        let grown = loop {
-            match slots.grown() {
-                Some(grown) => break grown,
-                None => thread::yield_now(),
-            }
-        };
-        grown.expect("memory");
+        while slots.is_growing() {
+            slots.grown().transpose().expect("memory");
+            thread::yield_now();
+        }
         slots.grow(4).expect("nothing to do");
         assert!(!slots.is_growing() && slots.grown().is_none());
         assert_eq!((slots.len(), slots.taken()), (5, 0));

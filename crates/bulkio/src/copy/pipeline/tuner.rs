@@ -38,6 +38,10 @@ const INLINE_PERCENT: u64 = 10;
 /// Such a device has nothing left when it is looked at, but for one operation in so many.
 const INLINE_PART: u64 = 16;
 
+/// The thread that asks it is busy for this part of the time at least, on a machine that does other work too; one that waits for a disk, for a
+/// twentieth.
+const BUSY_PART: u32 = 4;
+
 /// Fewer operations say nothing about that.
 const INLINE_OPERATIONS_MIN: u64 = 16;
 
@@ -102,7 +106,7 @@ impl Sample {
         let at_once = self.at_once.saturating_sub(from.at_once);
         all >= INLINE_OPERATIONS_MIN
             && at_once >= all.saturating_sub(all / INLINE_PART)
-            && busy >= time.saturating_sub(busy)
+            && busy >= time / BUSY_PART
     }
 }
 
@@ -148,8 +152,8 @@ struct Search {
 /// What a search is doing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Stage {
-    /// What was under way at the change passes: until so many bytes are done.
-    Settling { since: Duration, until: u64 },
+    /// What was under way at the change passes: until so many bytes are done. The first change is the first sample, whenever it comes.
+    Settling { since: Option<Duration>, until: u64 },
     /// From here on bytes count; whole turns are over at so many done.
     Measuring { from: Sample, until: u64 },
     /// The depth is kept until then.
@@ -179,7 +183,7 @@ impl Tuner {
         // The first writes end when both sides have answered.
         let until = u64::from(depth).saturating_mul(block_len);
         let search = Search {
-            stage: Stage::Settling { since: Duration::ZERO, until },
+            stage: Stage::Settling { since: None, until },
             way: Way::Deeper,
             base: depth,
             base_rate: None,
@@ -227,7 +231,7 @@ impl Tuner {
         })
     }
 
-    /// There is memory for the depth from now on: what was under way without it passes before anything is measured.
+    /// The depth, or the memory for it, is another one from now on: what is under way passes before anything is measured.
     pub(in super::super) fn settle(&mut self, sample: &Sample) {
         let under_way = u64::from(sample.under_way).saturating_mul(self.block_len);
         if let Some(search) = &mut self.search {
@@ -241,7 +245,9 @@ impl Tuner {
         let Some(search) = &mut self.search else { return false };
         match search.stage {
             Stage::Settling { since, until } => {
-                if sample.done >= until || sample.at.saturating_sub(since) >= STEP_MAX {
+                let begun = since.unwrap_or(sample.at);
+                search.stage = Stage::Settling { since: Some(begun), until };
+                if sample.done >= until || sample.at.saturating_sub(begun) >= STEP_MAX {
                     search.stage = Stage::measuring(sample, turn);
                 }
             }
@@ -255,7 +261,7 @@ impl Tuner {
                     (sample.at.saturating_sub(from.at), sample.done.saturating_sub(from.done));
                 let rate = per_second(bytes, time);
                 let is_inline = sample.is_inline_since(&from);
-                let is_clear = search.is_clear(rate) || (is_inline && search.best.is_none());
+                let is_clear = search.is_clear(rate) || (is_inline && search.tries_inline(self.depth));
                 let time_min = if is_clear { CLEAR_MIN } else { MEASURE_MIN };
                 let is_slow = time >= STEP_MAX && bytes >= REQUESTS_MIN.saturating_mul(self.block_len);
                 if is_slow || (sample.done >= until && time >= time_min) {
@@ -289,6 +295,11 @@ impl Search {
         })
     }
 
+    /// Says whether devices that seem to do their work while they are asked at this depth get next to no queue.
+    const fn tries_inline(&self, depth: u32) -> bool {
+        !self.has_queue && self.best.is_none() && depth > INLINE_DEPTH
+    }
+
     /// Takes what was measured at `depth`, and returns the depth to go on with: another one to try, or the best.
     fn measured(&mut self, depth: u32, found: Measured, depth_max: u32, sample: &Sample) -> u32 {
         let Measured { rate, is_inline } = found;
@@ -305,7 +316,7 @@ impl Search {
             let next = self.base.saturating_mul(2).min(depth_max);
             return if next > self.base { next } else { self.found(self.base, sample) };
         }
-        if is_inline && !self.has_queue && self.best.is_none() && depth > INLINE_DEPTH {
+        if is_inline && self.tries_inline(depth) {
             self.best = Some((depth, rate));
             self.base_rate = Some(rate);
             self.way = Way::Inline;
@@ -376,7 +387,7 @@ impl Search {
     fn settle(&mut self, sample: &Sample, under_way: u64) {
         if !matches!(self.stage, Stage::Keeping { .. } | Stage::Over) {
             let until = sample.done.saturating_add(under_way);
-            self.stage = Stage::Settling { since: sample.at, until };
+            self.stage = Stage::Settling { since: Some(sample.at), until };
         }
     }
 }

@@ -84,6 +84,11 @@ impl Pipeline<'_> {
         if !self.tuner.listens(at) {
             return;
         }
+        // The depth that there is memory for is not the one that is to be tried.
+        let grown = self.pool.grown();
+        if self.pool.is_growing() {
+            return;
+        }
         let under_way = u32::try_from(self.pool.taken()).unwrap_or(u32::MAX);
         // Holes and what the kernel copied were done before, and say nothing of a depth.
         let unmoved = self.holes.made_bytes().saturating_add(self.offload.bytes());
@@ -95,15 +100,13 @@ impl Pipeline<'_> {
         let done = self.state.done().saturating_sub(unmoved);
         let sample = Sample { at, done, under_way, operations, at_once, busy: busy_time() };
         let edges = usize::try_from(EDGE_SLOTS).unwrap_or(1);
-        let memory = if self.pool.is_growing() {
-            // The depth that there is memory for is not the one that was to be tried.
-            let Some(memory) = self.pool.grown() else { return };
-            self.tuner.settle(&sample);
-            memory
-        } else if self.tuner.hear(&sample) {
-            self.pool.grow(self.slots_wanted().saturating_add(edges))
-        } else {
-            return;
+        let memory = match grown {
+            Some(memory) => {
+                self.tuner.settle(&sample);
+                memory
+            }
+            None if self.tuner.hear(&sample) => self.pool.grow(self.slots_wanted().saturating_add(edges)),
+            None => return,
         };
         if let Err(why) = memory {
             let depth = self.pool.len().saturating_sub(edges) / slots_under_way(1, self.digesting.is_some());

@@ -25,6 +25,9 @@ struct Told {
     len: u64,
 }
 
+/// Frames that are on their way through the copy when the grabber is stopped, and is left no buffer: at most so many.
+const LAST: u64 = 8;
+
 /// An observer that remembers, and does something once so many frames have come.
 #[derive(Default)]
 struct Recorder<'a> {
@@ -34,6 +37,8 @@ struct Recorder<'a> {
     started: u32,
     ended: u32,
     waiting_max: u64,
+    /// The fewest buffers that the grabber had while there were more than [`LAST`] frames to take, looked at about ten times a second.
+    in_device_min: Option<u32>,
     /// How many frames, and what happens then.
     then: Option<(usize, Box<dyn FnMut() + 'a>)>,
     stop_at: Option<usize>,
@@ -52,6 +57,10 @@ impl Observer for Recorder<'_> {
     fn progress(&mut self, progress: &Progress) -> Control {
         let stream = progress.stream.expect("a stream with a clock");
         self.waiting_max = self.waiting_max.max(stream.waiting);
+        if stream.frames_total.is_none_or(|total| stream.frames + stream.waiting + LAST < total) {
+            let in_device = progress.reads_in_flight;
+            self.in_device_min = Some(self.in_device_min.map_or(in_device, |least| least.min(in_device)));
+        }
         if self.stop_after.is_some_and(|time| progress.elapsed >= time) {
             return Control::Stop;
         }
@@ -153,10 +162,15 @@ fn frame_of_another_reader(node: &str, video: &VideoCopy, folder: &Path) -> Vec<
 /// Asserts that no frame was lost for want of memory, and that what is missing is what was told.
 ///
 /// The emulated grabber goes by the guest's clock and leaves frames out by itself where the whole guest stands still for longer than two of them
-/// take. So a frame may be missing, but not one for which the destination kept the memory: half of it was never needed.
+/// take. So a frame may be missing, but the grabber had a buffer for it, and one more for the next, whenever it was looked at.
 fn assert_lost_nothing_for_want_of_memory(report: &Report, recorder: &Recorder<'_>, what: &str) {
     let found = stream(report);
-    assert!(found.waiting_max * 2 <= found.buffers, "{what}: {found:?}");
+    assert!(
+        recorder.in_device_min.is_some_and(|least| least >= 2),
+        "{what}: {:?} {found:?}",
+        recorder.in_device_min
+    );
+    assert!(found.waiting_max < found.buffers, "{what}: {found:?}");
     assert_eq!((found.errored, found.dropped), (0, gaps(&recorder.frames)), "{what}: {found:?}");
     let told: u64 = recorder.losses.iter().filter_map(|(.., count)| *count).sum();
     assert_eq!(told, found.dropped, "{what}: {:?}", recorder.losses);

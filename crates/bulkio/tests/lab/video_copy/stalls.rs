@@ -48,6 +48,7 @@ fn with_stall(buffer_len: u64) -> (Report, Recorder<'static>) {
     let told = Recorder {
         frames: mem::take(&mut recorder.frames),
         losses: mem::take(&mut recorder.losses),
+        in_device_min: recorder.in_device_min,
         ..Recorder::default()
     };
     drop(recorder);
@@ -78,5 +79,6 @@ fn without_it_frames_are_lost_and_told() {
     println!("{found:?}");
     assert_eq!(found.buffers, BUFFERS_MIN);
     assert!(found.dropped > 0 && found.lost());
+    assert_eq!(recorder.in_device_min, Some(0), "all memory waited for the disk");
     assert_eq!((found.frames, found.dropped), (FRAMES, gaps(&recorder.frames)));
 }

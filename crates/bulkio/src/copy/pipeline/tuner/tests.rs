@@ -153,7 +153,7 @@ fn memory_that_comes_late_is_waited_for() {
     assert!(!tuner.hear(&Sample { at: late.at + micros(100), done: late.done + 15 * MIB, ..late }));
     assert_eq!(
         tuner.search.as_ref().unwrap().stage,
-        Stage::Settling { since: late.at, until: late.done + 16 * MIB }
+        Stage::Settling { since: Some(late.at), until: late.done + 16 * MIB }
     );
     assert!(tuner.listens(late.at));
     // A depth that is kept stays so.
