@@ -172,8 +172,18 @@ fn assert_lost_nothing_for_want_of_memory(report: &Report, recorder: &Recorder<'
     );
     assert!(found.waiting_max < found.buffers, "{what}: {found:?}");
     assert_eq!((found.errored, found.dropped), (0, gaps(&recorder.frames)), "{what}: {found:?}");
+    assert_gaps_are_told(recorder);
+}
+
+/// Asserts that what was told of dropped frames are the numbers that are missing, each gap where it is.
+fn assert_gaps_are_told(recorder: &Recorder<'_>) {
+    for (reason, at_frame, first, count) in &recorder.losses {
+        let (before, after) = (recorder.frames[*at_frame as usize - 1], recorder.frames[*at_frame as usize]);
+        assert_eq!(*reason, LossReason::Dropped);
+        assert_eq!((*first, *count), (before.sequence + 1, Some(missing(before.sequence, after.sequence))));
+    }
     let told: u64 = recorder.losses.iter().filter_map(|(.., count)| *count).sum();
-    assert_eq!(told, found.dropped, "{what}: {:?}", recorder.losses);
+    assert_eq!(told, gaps(&recorder.frames), "{:?}", recorder.losses);
 }
 
 /// Frames that are missing between those that were told.

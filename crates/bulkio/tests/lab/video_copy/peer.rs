@@ -4,15 +4,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::{frame_of_another_reader, large, still};
+use crate::command::assert_whole;
 use crate::common::storage_dir;
 use crate::or_skip;
 use crate::support::in_lab;
 use crate::video::support::PAGES;
 
 const FRAMES: u64 = 100;
-
-/// The exit code that says that data was lost.
-const LOST: i32 = 4;
 
 /// What a program did between two numbers of frames, so that its beginning and its end do not count.
 struct Counts {
@@ -25,9 +23,7 @@ struct Counts {
 fn count(folder: &Path, words: &[String]) -> Counts {
     let trace = folder.join("trace");
     let output = Command::new("strace").args(["-f", "-qq", "-o"]).arg(&trace).args(words).output().unwrap();
-    // A traced grabber may be too slow for its clock: then our command says that frames were lost, and has as many all the same.
-    let is_whole = output.status.success() || (words[1] == "copy" && output.status.code() == Some(LOST));
-    assert!(is_whole, "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+    assert_whole(&output, words[1] == "copy");
     let text = String::from_utf8_lossy(&std::fs::read(&trace).unwrap()).into_owned();
     let calls = text.lines().filter(|line| line.contains('(') && !line.contains("+++")).count() as u64;
     let written = text

@@ -1,7 +1,8 @@
 //! A disk that stands still for two seconds.
 
-use std::mem;
+use std::cell::Cell;
 use std::path::Path;
+use std::rc::Rc;
 use std::thread;
 use std::time::Duration;
 
@@ -31,29 +32,23 @@ fn with_stall(buffer_len: u64) -> (Report, Recorder<'static>) {
     let sectors = 131_072 * 2;
     let mapper = Mapper::new(NAME, &format!("0 {sectors} linear /dev/ram0 0"));
     let node = mapper.node();
-    let mut wakes = None;
+    let wakes = Rc::new(Cell::new(None));
+    let waker = Rc::clone(&wakes);
     let options = options(VideoCopy { rate: Some(RATE.parse().unwrap()), ..small() }, FRAMES);
     let stream = StreamCopy { buffer_len, ..options.stream };
     let options = CopyOptions { stream, ..options };
-    let mut recorder = Recorder::after(5, || {
+    let mut recorder = Recorder::after(5, move || {
         // Elsewhere: the copy goes on meanwhile.
-        wakes = Some(thread::spawn(|| {
+        waker.set(Some(thread::spawn(|| {
             // What is in flight ends first; writes that come later wait.
             Mapper::suspend_named(NAME);
             thread::sleep(STALL);
             Mapper::resume(NAME);
-        }));
+        })));
     });
     let report = capture(PAGES, Path::new(&node), &options, &mut recorder).unwrap();
-    let told = Recorder {
-        frames: mem::take(&mut recorder.frames),
-        losses: mem::take(&mut recorder.losses),
-        in_device_min: recorder.in_device_min,
-        ..Recorder::default()
-    };
-    drop(recorder);
-    wakes.unwrap().join().unwrap();
-    (report, told)
+    wakes.take().unwrap().join().unwrap();
+    (report, recorder)
 }
 
 #[test]
@@ -66,8 +61,8 @@ fn memory_that_was_given_for_it_absorbs_a_stall() {
     assert_eq!(found.frames, FRAMES);
     assert_lost_nothing_for_want_of_memory(&report, &recorder, "a stall");
     assert!(found.latency_max >= STALL - Duration::from_millis(200), "{found:?}");
-    // More than the least memory holds, with which frames are lost.
-    assert!(found.waiting_max > BUFFERS_MIN, "{found:?}");
+    // What the grabber left out by itself would have waited, too.
+    assert!(found.waiting_max + found.dropped > 8, "{found:?}");
 }
 
 #[test]
